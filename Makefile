@@ -1,0 +1,52 @@
+# nanoedge: `make serve` to use it, `make test` to check it. Everything goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+HOST ?= 127.0.0.1
+PORT ?= 8080
+DATA ?= data
+
+.PHONY: serve install dev test test-all lint bench train embed lock clean
+
+serve: $(VENV)/.runtime ## install the runtime (no torch) and serve on http://127.0.0.1:8080
+	$(BIN)/nanoedge serve --host $(HOST) --port $(PORT)
+
+install: $(VENV)/.runtime ## install the runtime only
+
+dev: $(VENV)/.dev ## install everything: converter, tests, linters
+
+test: $(VENV)/.dev ## the fast tests (minutes)
+	$(BIN)/python -m pytest -m "not slow and not browser"
+
+test-all: $(VENV)/.dev ## all tests; those of the page need Chromium
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## latency, memory, language, masks; DATA=folder adds the masks
+	$(BIN)/python benchmarks/bench.py --data $(DATA)
+
+train: $(VENV)/.dev ## train nano-banana from DATA (about two hours on two cores)
+	$(BIN)/python -m converters.nano_banana.train --data $(DATA)
+
+embed: $(VENV)/.dev ## rebuild the embedded int8 artifact from the committed checkpoint
+	$(BIN)/python -m converters.embed
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml requirements/lock.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint requirements/lock.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml requirements/lock.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint requirements/lock.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.runtime
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info runs
