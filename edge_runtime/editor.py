@@ -1,0 +1,159 @@
+"""`Editor`: one opened artifact that turns requests into results, step by step.
+
+    with Editor.open() as editor:                       # the embedded nano-banana
+        result = editor.edit(EditRequest(image=photo, instruction="warmer"))
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator
+from pathlib import Path
+from types import TracebackType
+
+from edge_runtime import images, plugins
+from edge_runtime.artifact import Artifact
+from edge_runtime.engine import Engine
+from edge_runtime.family import Family, Model, Pixels
+from edge_runtime.machine import Machine
+from edge_runtime.plan import Plan, Vocabulary, parse_plan
+from edge_runtime.request import EditRequest, EditResult, Step, check_instruction
+
+EMBEDDED = Path(__file__).with_name("embedded") / "nano-banana"
+BEYOND_THRESHOLD = 0.5
+_ENGINES = {"onnx": "onnxruntime"}
+
+
+class Editor:
+    """Edits photos with one artifact. Used by one thread at a time; a context manager."""
+
+    def __init__(self, artifact: Artifact, model: Model, limits: images.Limits) -> None:
+        self.artifact, self.limits = artifact, limits
+        self._model = model
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] = EMBEDDED,
+        *,
+        threads: int | None = None,
+        device: str = "cpu",
+        limits: images.Limits | None = None,
+    ) -> Editor:
+        """Open the artifact in a folder, by default the embedded nano-banana.
+
+        `threads` is by default the number of cores of this process. Raises ArtifactError, EngineError, or
+        MissingExtraError when the engine's library is not installed.
+        """
+        artifact = Artifact.open(path)
+        engine: Engine = plugins.load("engines", _ENGINES[artifact.manifest.target])
+        family: Family = plugins.load("families", artifact.manifest.family)
+        model = family.open(artifact, engine, threads=threads or Machine.detect().cores, device=device)
+        return cls(artifact, model, limits or images.Limits())
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Return the adjustments that plans may use."""
+        return self._model.vocabulary
+
+    def plan(self, instruction: str) -> Plan:
+        """Say what an instruction means, without a photo."""
+        check_instruction(instruction)
+        return self._model.plan(instruction)
+
+    def edit(self, request: EditRequest) -> EditResult:
+        """Carry out a request; raises InputError for what can't be used."""
+        steps = self.steps(request)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as finished:
+                result: EditResult = finished.value
+                return result
+
+    def steps(self, request: EditRequest) -> Generator[Step, None, EditResult]:
+        """Carry out a request stage by stage; closing the generator stops the edit."""
+        clock = _StageClock()
+        # the plan first: a request that can't be understood should fail before the costly decoding
+        yield clock.start("text", 0.0)
+        if request.plan is not None:
+            plan = parse_plan(request.plan, self.vocabulary)
+        else:
+            plan = self._model.plan(request.instruction or "")
+        yield clock.start("decode", 0.05)
+        photo = images.decode(request.image, self.limits, request.size)
+        pixels = photo.pixels
+        if plan.edits:
+            pixels = yield from _clocked(self._model.render(pixels, plan), clock)
+        yield clock.start("encode", 0.9)
+        has_alpha = photo.has_alpha or any(edit.adjust == "remove" for edit in plan.edits)
+        output_format = request.output_format or _natural_format(photo.source_format, has_alpha)
+        encoded, media_type, warnings = images.encode(pixels, has_alpha, output_format, request.quality)
+        return EditResult(
+            image=encoded, media_type=media_type, width=pixels.shape[1], height=pixels.shape[0], plan=plan,
+            model=self.artifact.manifest.name, version=self.artifact.version, seconds=clock.stop(),
+            warnings=(*photo.warnings, *_plan_warnings(plan), *warnings),
+        )
+
+    def close(self) -> None:
+        """Release the graphs."""
+        self._model.close()
+
+    def __enter__(self) -> Editor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _StageClock:
+    """Adds up the seconds of each stage."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._stage, self._since = "", time.perf_counter()
+
+    def start(self, stage: str, fraction: float) -> Step:
+        """End the running stage, start the next and return it as a step."""
+        self.stop()
+        self._stage = stage
+        return Step(stage=stage, fraction=fraction)
+
+    def stop(self) -> dict[str, float]:
+        """End the running stage and return the seconds of all stages."""
+        now = time.perf_counter()
+        if self._stage:
+            self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + now - self._since
+        self._stage, self._since = "", now
+        return dict(self._seconds)
+
+
+def _clocked(steps: Generator[Step, None, Pixels], clock: _StageClock) -> Generator[Step, None, Pixels]:
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as finished:
+            pixels: Pixels = finished.value
+            return pixels
+        yield clock.start(step.stage, step.fraction)
+
+
+def _natural_format(source_format: str, has_alpha: bool) -> str:
+    """Keep the photo's own format where it can hold the result; PNG otherwise."""
+    if source_format == "jpeg" and has_alpha:
+        return "png"
+    return source_format if source_format in ("jpeg", "webp") else "png"
+
+
+def _plan_warnings(plan: Plan) -> tuple[str, ...]:
+    warnings = []
+    if plan.beyond >= BEYOND_THRESHOLD:
+        warnings.append(
+            f"the request goes beyond what this model can do (score {plan.beyond:.2f}); only the plan was carried out"
+        )
+    if not plan.edits:
+        warnings.append("the plan is empty, so the photo is unchanged; name an adjustment, for example 'warmer'")
+    return tuple(warnings)

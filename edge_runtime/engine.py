@@ -1,0 +1,88 @@
+"""The seam to hardware: an `Engine` opens a component into a `Session`, which runs it. One file a backend, in engines/.
+
+`CheckedSession` holds what every backend would otherwise repeat: checks against the component, and closing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, TypeAlias
+
+from edge_runtime.errors import EngineError
+from edge_runtime.manifest import Component
+from edge_runtime.tensors import Tensor, check_inputs
+
+RawRun: TypeAlias = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+
+class Session(Protocol):
+    """An opened component. Leaving its `with` block closes it."""
+
+    def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return all outputs by name, owned by the caller.
+
+        Raises EngineError for inputs that don't fit the component, for a run that fails, and after `close`.
+        """
+
+    def close(self) -> None:
+        """Release the weights and the working memory. A second call does nothing."""
+
+    def __enter__(self) -> Session: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Engine(Protocol):
+    """A hardware backend, exposed as `ENGINE`."""
+
+    @property
+    def name(self) -> str:
+        """The name of the backend's file in engines/."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The values of a manifest's `target` that it runs."""
+
+    def open(self, path: Path, component: Component, *, threads: int, device: str = "cpu") -> Session:
+        """Load the file `path`, which `component` describes. This is the only costly call.
+
+        Raises EngineError when the file can't be loaded, differs from the component, or when `device` is not the one
+        that would run it: an engine never moves to another device in silence.
+        """
+
+
+class CheckedSession:
+    """A `Session` around a backend's own run: checks inputs and outputs, and refuses to run once closed.
+
+    It keeps the only reference to `run`, so that closing frees what `run` holds. Threads may share it if `run` allows.
+    """
+
+    def __init__(self, component: Component, run: RawRun) -> None:
+        self._component = component
+        self._run: RawRun | None = run
+
+    def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Session.run`."""
+        run = self._run  # one read: another thread may close meanwhile
+        if run is None:
+            raise EngineError(f"the session of {self._component.name} is closed", hint="open the component again")
+        sizes = check_inputs(self._component.inputs, inputs)
+        outputs = run(inputs)
+        check_inputs(self._component.outputs, outputs, sizes)
+        return outputs
+
+    def close(self) -> None:
+        """See `Session.close`."""
+        self._run = None
+
+    def __enter__(self) -> CheckedSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,334 @@
+"""Artifacts: exact bytes of the manifest, round trips, and writing that is all or nothing. Attacks are in hostile/."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import FrozenInstanceError, replace
+from enum import Enum
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_runtime import canonical_json
+from edge_runtime.artifact import PARTIAL_SUFFIX, Artifact, write_artifact
+from edge_runtime.errors import ArtifactError
+from edge_runtime.manifest import Component, Manifest
+from edge_runtime.tensors import TensorSpec
+
+ROOT = Path(__file__).parents[2]
+PHOTO = TensorSpec(name="photo", dtype="uint8", shape=(1, "height", "width", 3))
+FILES = {"vision": b"a graph", "words": b"{}"}
+
+
+def manifest(**changes):
+    vision = Component(name="vision", file="graphs/vision.onnx", precision="int8", inputs=(PHOTO,), note="für Menschen")
+    words = Component(name="words", file="words.json", precision="none")
+    values = {"family": "tiny", "name": "tiny-1.0", "target": "onnx", "recipe": "int8", "components": (vision, words)}
+    return Manifest(**{**values, "settings": {"b": [1, 0.5, None], "a": True}, **changes})
+
+
+def leftovers(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+# --- the bytes -------------------------------------------------------------------------------------------------
+
+
+def test_the_bytes_of_a_manifest():
+    tokens = Component(name="tokens", file="tokens.json", precision="none", sha256="0" * 64, bytes=2)
+    data = Manifest(
+        family="tiny",
+        name="tiny",
+        target="onnx",
+        recipe="fp32",
+        components=(tokens,),
+        settings={"ü": 1, "a": [0.1, ()]},
+    )
+    assert (
+        data.encode().decode()
+        == """{
+  "components": [
+    {
+      "bytes": 2,
+      "file": "tokens.json",
+      "inputs": [],
+      "name": "tokens",
+      "note": "",
+      "outputs": [],
+      "precision": "none",
+      "sha256": "0000000000000000000000000000000000000000000000000000000000000000"
+    }
+  ],
+  "family": "tiny",
+  "format_version": 1,
+  "name": "tiny",
+  "provenance": {},
+  "quality": {},
+  "recipe": "fp32",
+  "settings": {
+    "a": [
+      0.1,
+      []
+    ],
+    "ü": 1
+  },
+  "target": "onnx"
+}
+"""
+    )
+
+
+def test_the_order_of_insertion_leaves_no_trace():
+    assert canonical_json.encode({"b": 1, "a": {"d": 2, "c": 3}}) == canonical_json.encode(
+        {"a": {"c": 3, "d": 2}, "b": 1}
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "spelling"),
+    [(1.0, "1.0"), (1, "1"), (-0.0, "-0.0"), (1e22, "1e+22"), (0.1 + 0.2, "0.30000000000000004"),
+     (2**53 - 1, "9007199254740991"), ("\u2028/\n\"", '"\u2028/\\n\\""'), (True, "true"), (None, "null")],
+)  # fmt: skip
+def test_the_spelling_of_values(value, spelling):
+    assert canonical_json.encode(value).decode() == spelling + "\n"
+
+
+def test_a_string_enum_is_written_as_its_value():
+    assert canonical_json.encode(Enum("Metric", {"PSNR": "psnr"}, type=str).PSNR) == b'"psnr"\n'
+
+
+scalars = (
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+)
+keys = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
+values = st.recursive(scalars | keys, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=20)
+
+
+@given(values)
+@settings(deadline=None, max_examples=50)
+def test_decoding_what_was_encoded_gives_the_value_and_the_bytes_again(value):
+    encoded = canonical_json.encode(value)
+    assert canonical_json.decode(encoded) == value
+    assert canonical_json.encode(canonical_json.decode(encoded)) == encoded
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        float("nan"),
+        float("inf"),
+        2**53,
+        "\0",
+        "\ud800",
+        {1: 2},
+        {"\n": 1},
+        {"k" * 257: 1},
+        {"u\u0308": 1},
+        b"",
+        {1, 2},
+        object(),
+    ],
+    ids=ascii,
+)
+def test_values_that_are_not_written(value):
+    with pytest.raises(ArtifactError):
+        canonical_json.encode({"member": value})
+
+
+def test_the_manifest_keeps_its_own_copy_of_settings():
+    settings = {"list": [1]}
+    kept = manifest(settings=settings)
+    settings["list"].append(2)
+    assert kept.settings == {"list": [1]}
+    with pytest.raises(FrozenInstanceError):
+        kept.name = "other"
+
+
+def test_the_example_in_the_documentation_is_a_manifest_and_canonical():
+    text = (ROOT / "docs" / "artifact-format.md").read_text(encoding="utf-8")
+    example = re.search(r"```json\n(.*?)```", text, re.DOTALL)[1].encode()
+    assert Manifest.decode(example).encode() == example
+    assert hashlib.sha256(example).hexdigest()[:12] in text
+
+
+# --- writing and opening ---------------------------------------------------------------------------------------
+
+
+def test_write_and_open(tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(FILES["vision"])
+    written = write_artifact(tmp_path / "tiny", manifest(), {**FILES, "vision": source})
+    opened = Artifact.open(tmp_path / "tiny")
+    assert opened == written
+    assert opened.path("vision").read_bytes() == FILES["vision"]
+    vision = opened.manifest.component("vision")
+    assert (vision.sha256, vision.bytes) == (hashlib.sha256(FILES["vision"]).hexdigest(), len(FILES["vision"]))
+    assert vision.inputs == (PHOTO,)
+    assert opened.manifest.settings == {"b": [1, 0.5, None], "a": True}
+    encoded = (tmp_path / "tiny" / "manifest.json").read_bytes()
+    assert encoded == opened.manifest.encode()
+    assert opened.version == hashlib.sha256(encoded).hexdigest()[:12]
+    assert leftovers(tmp_path) == ["source", "tiny"]
+
+
+def test_equal_artifacts_have_equal_bytes_and_versions(tmp_path):
+    versions = {write_artifact(tmp_path / name, manifest(), FILES).version for name in ("one", "two")}
+    other = write_artifact(tmp_path / "three", manifest(), {**FILES, "vision": b"b graph"})
+    assert len(versions) == 1
+    assert other.version not in versions
+
+
+def test_a_written_artifact_can_be_read_by_others(tmp_path):
+    previous = os.umask(0o022)
+    try:
+        write_artifact(tmp_path / "tiny", manifest(), FILES)
+    finally:
+        os.umask(previous)
+    assert (tmp_path / "tiny").stat().st_mode & 0o777 == 0o755
+
+
+def test_parents_of_the_destination_are_made(tmp_path):
+    assert write_artifact(tmp_path / "a" / "b", manifest(), FILES).folder == tmp_path / "a" / "b"
+
+
+def test_an_unknown_component_is_refused(tmp_path):
+    artifact = write_artifact(tmp_path / "tiny", manifest(), FILES)
+    with pytest.raises(ArtifactError, match="vision, words"):
+        artifact.path("vae")
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_an_existing_destination_is_refused_and_kept(tmp_path, kind):
+    destination = tmp_path / "tiny"
+    make = {"folder": destination.mkdir, "file": destination.touch, "link": lambda: destination.symlink_to("nowhere")}
+    make[kind]()
+    with pytest.raises(ArtifactError, match="exists already"):
+        write_artifact(destination, manifest(), FILES)
+    assert leftovers(tmp_path) == ["tiny"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{"vision": b"x"}, {**FILES, "more": b"x"}, {**FILES, "vision": b""}, {**FILES, "words": Path("/nowhere/at/all")}],
+    ids=["missing", "unknown", "empty", "unreadable"],
+)
+def test_a_write_that_fails_leaves_nothing(tmp_path, files):
+    with pytest.raises(ArtifactError):
+        write_artifact(tmp_path / "tiny", manifest(), files)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_file_below_another_component_is_refused(tmp_path):
+    parts = [Component(name=name, file=file, precision="none") for name, file in (("a", "x"), ("b", "x/y"))]
+    with pytest.raises(ArtifactError, match="can't be written"):
+        write_artifact(tmp_path / "tiny", manifest(components=tuple(parts)), {"a": b"1", "b": b"2"})
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
+def test_a_write_without_room_leaves_nothing(tmp_path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(ArtifactError, match="too large"):
+            write_artifact(tmp_path / "tiny", manifest(), {**FILES, "vision": b"x" * 2_000_000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert leftovers(tmp_path) == []
+
+
+def test_unmeasured_components_are_not_encoded():
+    with pytest.raises(ArtifactError, match="Only write_artifact"):
+        manifest().encode()
+
+
+def test_components_are_described_without_digests_or_with_usable_ones():
+    part = manifest().components[0]
+    for change in (
+        {"sha256": "0" * 64},
+        {"bytes": 3},
+        {"sha256": "G" * 64, "bytes": 3},
+        {"sha256": "0" * 64, "bytes": -1},
+    ):
+        with pytest.raises(ArtifactError):
+            replace(part, **change)
+
+
+# --- a killed writer -------------------------------------------------------------------------------------------
+
+WRITER = """
+import sys
+from pathlib import Path
+from edge_runtime.artifact import write_artifact
+from edge_runtime.manifest import Component, Manifest
+parts = tuple(Component(name=name, file=name + ".bin", precision="none") for name in ("first", "second"))
+data = Manifest(family="tiny", name="tiny", target="onnx", recipe="fp32", components=parts)
+print("ready", flush=True)
+write_artifact(sys.argv[1], data, {"first": b"x" * 3_000_000, "second": Path(sys.argv[2])})
+"""
+
+
+def writer(destination, source):
+    command = [sys.executable, "-c", WRITER, str(destination), str(source)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs kill -9 and a named pipe")
+def test_a_writer_killed_in_the_middle_leaves_only_a_partial_folder(tmp_path):
+    pipe, destination = tmp_path / "pipe", tmp_path / "out" / "tiny"
+    os.mkfifo(pipe)
+    with writer(destination, pipe) as process, pipe.open("wb") as source:  # opens when the writer has come to it
+        source.write(b"half of a file")
+        source.flush()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    (stale,) = leftovers(tmp_path / "out")
+    assert re.fullmatch(rf"\.tiny\.[0-9a-f]{{8}}{re.escape(PARTIAL_SUFFIX)}", stale)
+    with pytest.raises(ArtifactError, match=r"manifest\.json can't be read"):
+        Artifact.open(tmp_path / "out" / stale)
+    source_again = tmp_path / "source"
+    source_again.write_bytes(b"a whole file")
+    with writer(destination, source_again) as process:
+        assert process.wait() == 0
+    assert Artifact.open(destination).manifest.component("second").bytes == len(b"a whole file")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs kill -9")
+@pytest.mark.parametrize("milliseconds", [0, 2, 4, 8, 16, 32])
+def test_a_writer_killed_at_any_time_leaves_a_whole_artifact_or_none(tmp_path, milliseconds):
+    source, destination = tmp_path / "source", tmp_path / "out" / "tiny"
+    source.write_bytes(b"y" * 3_000_000)
+    destination.parent.mkdir()
+    with writer(destination, source) as process:
+        time.sleep(milliseconds / 1000)
+        process.kill()
+    if destination.exists():
+        Artifact.open(destination)
+    assert all(name == "tiny" or name.endswith(PARTIAL_SUFFIX) for name in leftovers(destination.parent))
+
+
+def test_changed_files_are_found(tmp_path):
+    artifact = write_artifact(tmp_path / "tiny", manifest(), FILES)
+    artifact.path("vision").write_bytes(b"A graph")
+    with pytest.raises(ArtifactError, match="SHA-256"):
+        Artifact.open(tmp_path / "tiny")
+    Artifact.open(tmp_path / "tiny", verify=False)
+    artifact.path("vision").write_bytes(b"a graph, longer")
+    with pytest.raises(ArtifactError, match="wrong size"):
+        Artifact.open(tmp_path / "tiny", verify=False)
+
+
+def test_another_version_is_named_before_its_members(tmp_path):
+    with pytest.raises(ArtifactError, match="Update nanoedge"):
+        Manifest.decode(json.dumps({"format_version": 2, "layers": []}).encode())
