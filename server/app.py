@@ -1,0 +1,80 @@
+"""The application factory. Nothing happens at import; every application has its own service, lane and metrics."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import Forbidden
+
+from edge_runtime import __version__
+from server import edits, health, models, openai, page, problems
+from server.config import ServerConfig
+from server.lane import Lane
+from server.metrics import Metrics
+from server.node import Node, current_node
+
+if TYPE_CHECKING:
+    from edge_runtime.service import EditService
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def create_app(
+    service: EditService | None = None, config: ServerConfig | Mapping[str, Any] | None = None
+) -> Flask:
+    """Return the WSGI application over `service`, which stays the caller's to close.
+
+    Without a service the models of the configuration are opened, nano-banana first.
+    """
+    settings = config if isinstance(config, ServerConfig) else ServerConfig(**(config or {}))
+    app = Flask("server", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["TRUSTED_HOSTS"] = list(settings.trusted_hosts) if settings.trusted_hosts is not None else None
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    node = app.extensions["nanoedge"] = Node(
+        service=service or _open(settings),
+        lane=Lane(settings.max_waiting, settings.max_wait_seconds),
+        metrics=Metrics(),
+        config=settings,
+    )
+    node.metrics.watch(lambda: node.lane.waiting, lambda: node.lane.running, __version__)
+    problems.register(app)
+    app.before_request(_begin)
+    app.after_request(_finish)
+    for part in (edits, openai, models, health, page):
+        app.register_blueprint(part.blueprint)
+    return app
+
+
+def _open(settings: ServerConfig) -> EditService:
+    # Imported here: an application over a given service must not pay for the engines.
+    from edge_runtime.service import open_service
+
+    return open_service(settings.models, settings.threads)
+
+
+def _begin() -> None:
+    given = request.headers.get("X-Request-Id", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    g.began = time.monotonic()
+    origin = request.headers.get("Origin")
+    # A page of another site may send a form here without asking; its origin gives it away. `null` is such a page too.
+    if origin is not None and request.method == "POST" and urlsplit(origin).netloc != request.host:
+        raise Forbidden("Pages of other sites may not use this server.")
+
+
+def _finish(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.get("request_id", "")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers.setdefault("Cache-Control", "no-store")
+    route = request.url_rule.rule if request.url_rule else "unmatched"
+    seconds = time.monotonic() - g.get("began", time.monotonic())
+    current_node().metrics.answered(route, request.method, response.status_code, seconds)
+    return response

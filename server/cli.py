@@ -1,0 +1,45 @@
+"""`nanoedge serve`: options, one line when it listens, exit codes. Found through an entry point; imports only click."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option(
+    "--model", "models", multiple=True, metavar="DIR", type=click.Path(path_type=Path),
+    help="Serve this artifact too. May be given several times.",
+)
+@click.option("--threads", type=click.IntRange(1, 64), help="Threads of the engine. Default: the cores.")
+@click.option("--insecure-public", is_flag=True, help="Allow an address that other machines can reach.")
+@click.pass_context
+def serve(
+    context: click.Context, host: str, port: int, models: tuple[Path, ...], threads: int | None, insecure_public: bool
+) -> None:
+    """Serve the API and the web page until SIGTERM or Ctrl-C."""
+    import logging
+
+    from edge_runtime.errors import NanoedgeError
+    from server.config import ServerConfig
+    from server.serve import Address
+    from server.serve import serve as run
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    address = Address(host=host, port=port, insecure_public=insecure_public)
+    try:
+        run(address, ServerConfig(models=models, threads=threads), ready=_say)
+    except NanoedgeError as error:
+        click.echo(f"nanoedge: {error}", err=True)
+        context.exit(error.exit_code)
+
+
+def _say(url: str) -> None:
+    click.echo(f"nanoedge serves on {url}", err=True)
+
+
+if __name__ == "__main__":
+    serve(prog_name="nanoedge serve")

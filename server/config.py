@@ -1,0 +1,34 @@
+"""Every setting of the server in one frozen value. Nothing here reads the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """What the application needs to know besides the models.
+
+    `max_body_bytes` bounds a request's body; a larger one is answered with 413. `max_waiting` edits may wait
+    while one runs, each at most `max_wait_seconds`; the next one is answered with 503. `trusted_hosts` are the
+    names that a request's Host header may carry (None: any); naming the loopback ones keeps a web page that
+    rebinds its own name to 127.0.0.1 from reading answers.
+    """
+
+    models: tuple[Path, ...] = ()
+    threads: int | None = None
+    max_body_bytes: int = 32 * MEBIBYTE
+    max_waiting: int = 8
+    max_wait_seconds: float = 60.0
+    trusted_hosts: tuple[str, ...] | None = None
+
+    @property
+    def worker_threads(self) -> int:
+        """Threads that the WSGI server needs so that health is answered while every place in the lane is taken."""
+        return self.max_waiting + 1 + SPARE_THREADS
+
+
+SPARE_THREADS = 7

@@ -1,0 +1,117 @@
+"""`POST /edit` in our own words (JSON or multipart) and `POST /v1/plans`."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from flask import Blueprint, Response, jsonify, request
+
+from edge_runtime.errors import ImageError, InstructionError
+from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult, Size, check_instruction
+from server.inputs import FORM_TYPES, Fields, from_base64, from_url, upload
+from server.node import current_node
+
+blueprint = Blueprint("edits", __name__)
+
+_IMAGE_TYPES = {"image/jpeg": "jpeg", "image/png": "png", "image/webp": "webp"}
+
+
+@blueprint.post("/edit")
+def edit() -> Response:
+    """Edit one photo. Answers JSON, or the image itself when the client accepts image/*."""
+    fields: list[Fields] = []
+
+    def build() -> EditRequest:
+        fields.append(Fields.of(request, "application/json", *FORM_TYPES))
+        return _edit_request(fields[0])
+
+    result = current_node().edit(build)
+    warnings = (*result.warnings, *fields[0].warnings())
+    return _image(result, warnings) if _wants_image() else jsonify(_answer(result, warnings))
+
+
+@blueprint.post("/v1/plans")
+def plan() -> Response:
+    """Say what an instruction means, without a photo."""
+    fields = Fields.of(request, "application/json", *FORM_TYPES)
+    prompt = fields.text("prompt")
+    if prompt is None:
+        raise InstructionError("the prompt is missing", hint='send {"prompt": "warmer"}', param="prompt")
+    check_instruction(prompt)
+    return jsonify(current_node().plan(prompt, fields.text("model") or DEFAULT_MODEL).to_json())
+
+
+def _edit_request(fields: Fields) -> EditRequest:
+    size = fields.get("size")
+    return EditRequest(
+        image=_photo(fields),
+        instruction=_instruction(fields),
+        plan=fields.plan(),
+        model=fields.text("model") or DEFAULT_MODEL,
+        size=Size.parse(str(size)) if size is not None else None,
+        output_format=fields.text("output_format") or _accepted_format(),
+        quality=fields.integer("quality", 90),
+    )
+
+
+def _instruction(fields: Fields) -> str | None:
+    text = fields.text("instructions")
+    if text is None and fields.get("plan") is None:
+        raise InstructionError(
+            "the instructions are missing", hint="send 'instructions' such as 'warmer', or a 'plan'",
+            param="instructions",
+        )
+    return text
+
+
+def _photo(fields: Fields) -> bytes:
+    """Return the photo from the one member that holds it."""
+    parts, text, url = fields.files("image"), fields.text("image_base64"), fields.text("image_url")
+    given = len(parts) + (text is not None) + (url is not None)
+    if given != 1:
+        raise ImageError(
+            "give exactly one photo", got=f"{given} photos", allowed="image (a file), image_base64 or image_url",
+            code="missing_image" if not given else "too_many_images", param="image",
+        )
+    if text is not None:
+        return from_base64(text, "image_base64")
+    return upload(parts[0], "image") if url is None else from_url(url)
+
+
+def _wants_image() -> bool:
+    """Prefer JSON unless the client likes images strictly better; `*/*` (curl, fetch) means JSON."""
+    accept = request.accept_mimetypes
+    return max(accept.quality(name) for name in _IMAGE_TYPES) > accept.quality("application/json")
+
+
+def _accepted_format() -> str | None:
+    """Return the format of an exact `Accept: image/png` (webp, jpeg), None when any will do."""
+    for name, _ in request.accept_mimetypes:
+        if name in _IMAGE_TYPES:
+            return _IMAGE_TYPES[name]
+    return None
+
+
+def _answer(result: EditResult, warnings: tuple[str, ...]) -> dict[str, object]:
+    return {
+        "image_base64": base64.b64encode(result.image).decode("ascii"),
+        "media_type": result.media_type,
+        "width": result.width,
+        "height": result.height,
+        "plan": result.plan.to_json(),
+        "model": result.model,
+        "version": result.version,
+        "seconds": dict(result.seconds),
+        "warnings": list(warnings),
+    }
+
+
+def _image(result: EditResult, warnings: tuple[str, ...]) -> Response:
+    response = Response(result.image, mimetype=result.media_type)
+    response.headers["X-Model"] = result.model
+    response.headers["X-Version"] = result.version
+    response.headers["X-Plan"] = json.dumps(result.plan.to_json())
+    if warnings:
+        response.headers["X-Warnings"] = json.dumps(warnings)
+    return response

@@ -1,0 +1,141 @@
+"""Members of a request, from a form or a JSON object, read by name and checked. What nobody read is a warning.
+
+Images from URLs go through `edge_runtime.fetch`, which refuses addresses inside the network.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+
+from flask import Request
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import UnsupportedMediaType
+
+from edge_runtime.errors import ImageError, InputError, OptionError, PlanError
+
+FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
+_MAX_NAMED = 20
+
+
+class Fields:
+    """The members of one request. Reading a member marks it as known."""
+
+    def __init__(self, values: Mapping[str, object], files: Mapping[str, Sequence[FileStorage]]) -> None:
+        self._values = values
+        self._files = files
+        self._known: set[str] = set()
+
+    @classmethod
+    def of(cls, request: Request, *types: str) -> Fields:
+        """Read the body as one of the media types `types`; raises UnsupportedMediaType (415) or InputError."""
+        if request.mimetype not in types:
+            raise UnsupportedMediaType(
+                f"The body has the wrong type. Got {request.mimetype[:80] or 'none'}. Allowed: {', '.join(types)}."
+            )
+        if request.mimetype == "application/json":
+            data = parse_json(request.get_data(), "body")
+            if not isinstance(data, dict):
+                raise InputError("the body must be a JSON object", got=type(data).__name__)
+            return cls({name: value for name, value in data.items() if value is not None}, {})
+        files = {name: request.files.getlist(name) for name in request.files}
+        return cls({name: _one_or_all(values) for name, values in request.form.lists()}, files)
+
+    def get(self, *names: str) -> object:
+        """Return the first of the members `names` that is there, or None."""
+        self._known.update(names)
+        return next((self._values[name] for name in names if name in self._values), None)
+
+    def text(self, name: str) -> str | None:
+        """Return a text member, or None; raises OptionError for another type."""
+        value = self.get(name)
+        if value is not None and not isinstance(value, str):
+            raise OptionError(f"{name} must be text", got=value, param=name)
+        return value
+
+    def integer(self, name: str, default: int) -> int:
+        """Return a whole number, which a form sends as text; raises OptionError."""
+        value = self.get(name)
+        if value is None or value == "":
+            return default
+        try:
+            return int(str(value))  # through text, so that 1.5 and true are refused like "1.5" and "true"
+        except ValueError as error:
+            raise OptionError(f"{name} must be a whole number", got=value, param=name) from error
+
+    def flag(self, name: str) -> bool:
+        """Return true for `true`, false for `false`, empty or absent; raises OptionError."""
+        value = str(self.get(name) or "false").lower()
+        if value not in ("true", "false"):
+            raise OptionError(f"{name} must be true or false", got=value, param=name)
+        return value == "true"
+
+    def files(self, *names: str) -> list[FileStorage]:
+        """Return the uploaded parts called any of `names`."""
+        self._known.update(names)
+        return [part for name in names for part in self._files.get(name, ())]
+
+    def plan(self) -> Mapping[str, object] | None:
+        """Return the member `plan`: an object, or text that holds one as JSON. Its members are not checked here."""
+        value = self.get("plan")
+        if isinstance(value, str):
+            value = parse_json(value, "plan")
+        if value is not None and not isinstance(value, Mapping):
+            raise PlanError(
+                "a plan must be an object",
+                got=value,
+                hint='for example {"edits": [{"adjust": "warmth", "amount": 0.4, "region": "all"}]}',
+                param="plan",
+            )
+        return value
+
+    def warnings(self) -> tuple[str, ...]:
+        """Name the members that nobody asked for."""
+        unknown = sorted({*self._values, *self._files} - self._known)
+        return tuple(f"unknown field ignored: {name[:80]}" for name in unknown[:_MAX_NAMED])
+
+
+def parse_json(text: str | bytes, name: str) -> object:
+    """Parse JSON of a stranger; raises InputError, also for brackets nested until Python gives up."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        param = None if name == "body" else name
+        raise InputError(f"the {name} is not JSON", hint=str(error), code="bad_json", param=param) from error
+
+
+def _one_or_all(values: list[str]) -> object:
+    """Keep a member that was sent twice as a list: reading it as text then fails with a message."""
+    return values[0] if len(values) == 1 else values
+
+
+def upload(part: FileStorage, param: str) -> bytes:
+    """Return the bytes of an uploaded part; raises ImageError for an empty one."""
+    data = part.stream.read()
+    if not data:
+        raise ImageError("the image is empty", got="0 bytes", hint="send the photo's bytes", param=param)
+    return data
+
+
+def from_base64(text: str, param: str) -> bytes:
+    """Decode plain base64 or a `data:` URL; raises ImageError."""
+    payload = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        data = base64.b64decode("".join(payload.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageError("the image is not valid base64", got=text[:40], param=param) from error
+    if not data:
+        raise ImageError("the image is empty", got="0 bytes", hint="send the photo as base64", param=param)
+    return data
+
+
+def from_url(url: str) -> bytes:
+    """Fetch an image, or decode a `data:` URL; raises UrlError for a forbidden or unreachable address."""
+    # Imported here: most servers never fetch, and the HTTP client costs a tenth of the start.
+    from edge_runtime.fetch import data_url_bytes, fetch_image
+    from edge_runtime.limits import Limits
+
+    limits = Limits()
+    return data_url_bytes(url, limits) if url[:5].lower() == "data:" else fetch_image(url, limits)

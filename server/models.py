@@ -1,0 +1,59 @@
+"""`GET /v1/models` and `GET /v1/models/<id>`, the latter with the vocabulary that plans are made of."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, Response, jsonify
+
+from edge_runtime.errors import UnknownModelError
+from edge_runtime.plan import Adjustment, Vocabulary
+from server.node import current_node
+
+if TYPE_CHECKING:
+    from edge_runtime.service import ModelInfo
+
+blueprint = Blueprint("models", __name__)
+
+
+@blueprint.get("/v1/models")
+def models() -> Response:
+    """List the models."""
+    return jsonify({"object": "list", "data": [_model(info) for info in current_node().service.models()]})
+
+
+@blueprint.get("/v1/models/<path:name>")
+def model(name: str) -> Response:
+    """Describe one model; raises UnknownModelError."""
+    service = current_node().service
+    for info in service.models():
+        if info.id == name:
+            return jsonify({**_model(info), "vocabulary": _vocabulary(service.vocabulary(name))})
+    names = ", ".join(info.id for info in service.models())
+    raise UnknownModelError("there is no such model", got=name, allowed=names, param="model")
+
+
+def _model(info: ModelInfo) -> dict[str, object]:
+    return {
+        "id": info.id,
+        "object": "model",
+        "created": info.created,
+        "owned_by": "nanoedge",
+        "x_family": info.family,
+        "x_version": info.version,
+        "x_recipe": info.recipe,
+        "x_ready": info.ready,
+    }
+
+
+def _vocabulary(vocabulary: Vocabulary) -> dict[str, object]:
+    return {
+        "adjustments": [_adjustment(entry) for entry in vocabulary.adjustments],
+        "regions": list(vocabulary.regions),
+        "colors": dict(vocabulary.colors),
+    }
+
+
+def _adjustment(entry: Adjustment) -> dict[str, object]:
+    return {**asdict(entry), "label": dict(entry.label)}

@@ -1,0 +1,133 @@
+"""`POST /v1/images/edits` for clients of OpenAI's API: `client.images.edit(...)` works unchanged.
+
+What can't be done here (several photos, a mask, several results, streaming, result URLs) is refused with a message;
+options without a meaning here are ignored with a warning in the answer. `size` is a box that the result fits into.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import time
+from typing import cast
+
+from flask import Blueprint, Response, jsonify, request
+
+from edge_runtime.errors import ImageError, InstructionError, OptionError
+from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult, Size
+from server.inputs import FORM_TYPES, Fields, from_url, upload
+from server.node import current_node
+
+blueprint = Blueprint("openai", __name__)
+
+_SILENT = ("user", "partial_images")
+_WITHOUT_MEANING = ("quality", "background", "input_fidelity", "moderation")
+_PATCH_PIXELS = 32
+
+
+@blueprint.post("/v1/images/edits")
+def edit() -> Response:
+    """Edit one photo; answers the images object of OpenAI's API with our extras."""
+    fields: list[Fields] = []
+
+    def build() -> EditRequest:
+        fields.append(Fields.of(request, *FORM_TYPES))
+        return _edit_request(fields[0])
+
+    result = current_node().edit(build)
+    return jsonify(_answer(result, fields[0]))
+
+
+def _edit_request(fields: Fields) -> EditRequest:
+    _refuse_the_impossible(fields)
+    return EditRequest(
+        image=_photo(fields),
+        instruction=_prompt(fields),
+        plan=fields.plan(),
+        model=fields.text("model") or DEFAULT_MODEL,
+        size=Size.parse(fields.text("size") or "auto"),
+        output_format=fields.text("output_format") or None,
+        # OpenAI counts from 0, our encoders from 1.
+        quality=max(1, _compression(fields)),
+    )
+
+
+def _refuse_the_impossible(fields: Fields) -> None:
+    if fields.files("mask") or fields.get("mask"):
+        raise OptionError(
+            "a mask is not supported", hint="name the region in the prompt, e.g. 'blur the background'", param="mask"
+        )
+    if (count := fields.integer("n", 1)) != 1:
+        raise OptionError("only one result is made", got=f"n={count}", allowed="n=1", param="n")
+    if fields.flag("stream"):
+        raise OptionError("streaming is not supported", got="stream=true", allowed="stream=false", param="stream")
+    if (form := fields.text("response_format") or "b64_json") != "b64_json":
+        raise OptionError(
+            "results have no URL", got=f"response_format={form}", allowed="b64_json", param="response_format"
+        )
+
+
+def _compression(fields: Fields) -> int:
+    value = fields.integer("output_compression", 90)
+    if not 0 <= value <= 100:
+        raise OptionError(
+            "output_compression is out of range", got=value, allowed="0 to 100", param="output_compression"
+        )
+    return value
+
+
+def _prompt(fields: Fields) -> str | None:
+    prompt = fields.text("prompt")
+    if prompt is None and fields.get("plan") is None:
+        raise InstructionError("the prompt is missing", hint="send 'prompt', or a 'plan' as JSON", param="prompt")
+    # The client can't leave the prompt out, so an empty one beside a plan counts as none.
+    return None if not prompt and fields.get("plan") is not None else prompt
+
+
+def _photo(fields: Fields) -> bytes:
+    parts, sent = fields.files("image", "image[]"), fields.get("url", "url[]")
+    urls = [sent] if isinstance(sent, str) else cast("list[str]", sent or [])
+    given = len(parts) + len(urls)
+    if given > 1:
+        raise ImageError(
+            "one photo is edited at a time", got=f"{given} images", allowed="one", code="too_many_images", param="image"
+        )
+    if not given:
+        raise ImageError(
+            "the image is missing", hint="send the photo as the file part 'image', or its address as 'url'",
+            code="missing_image", param="image",
+        )
+    return upload(parts[0], "image") if parts else from_url(urls[0])
+
+
+def _answer(result: EditResult, fields: Fields) -> dict[str, object]:
+    return {
+        "created": int(time.time()),
+        "data": [{"b64_json": base64.b64encode(result.image).decode("ascii")}],
+        "size": f"{result.width}x{result.height}",
+        "output_format": result.media_type.removeprefix("image/"),
+        "usage": _usage(result, fields),
+        "plan": result.plan.to_json(),
+        "x_model": result.model,
+        "x_version": result.version,
+        "x_seconds": dict(result.seconds),
+        "warnings": [*result.warnings, *_ignored(fields), *fields.warnings()],
+    }
+
+
+def _ignored(fields: Fields) -> list[str]:
+    for name in _SILENT:
+        fields.get(name)
+    return [f"{name} has no effect here" for name in _WITHOUT_MEANING if fields.get(name) not in (None, "", "auto")]
+
+
+def _usage(result: EditResult, fields: Fields) -> dict[str, object]:
+    """Return the work done, for clients that add it up: the text model reads bytes, images count 32 x 32 patches."""
+    text = len((fields.text("prompt") or "").encode())
+    patches = math.ceil(result.width / _PATCH_PIXELS) * math.ceil(result.height / _PATCH_PIXELS)
+    return {
+        "input_tokens": text + patches,
+        "input_tokens_details": {"text_tokens": text, "image_tokens": patches},
+        "output_tokens": patches,
+        "total_tokens": text + 2 * patches,
+    }
