@@ -29,7 +29,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev ## latency, memory, language, masks; DATA=folder adds the masks
-	$(BIN)/python benchmarks/bench.py --data $(DATA)
+	$(BIN)/python -m benchmarks.bench --data $(DATA)
 
 train: $(VENV)/.dev ## train nano-banana from DATA (about two hours on two cores)
 	$(BIN)/python -m converters.nano_banana.train --data $(DATA)

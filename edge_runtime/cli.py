@@ -132,7 +132,8 @@ def _artifact_folder(model: str) -> Path:
         return EMBEDDED
     if Path(model).is_dir():
         return Path(model)
-    raise UnknownModelError("there is no such model", got=model, allowed=f"{DEFAULT_MODEL}, or the folder of an artifact")
+    allowed = f"{DEFAULT_MODEL}, or the folder of an artifact"
+    raise UnknownModelError("there is no such model", got=model, allowed=allowed)
 
 
 def _read(path: Path) -> bytes:

@@ -55,54 +55,80 @@ class NanoedgeError(Exception):
 
 
 class InputError(NanoedgeError):
+    """What the caller sent can't be used."""
+
     status, exit_code, default_code = 400, 2, "bad_input"
 
 
 class ImageError(InputError):
+    """The photo is empty, truncated or damaged."""
+
     default_code = "bad_image"
 
 
 class ImageTypeError(ImageError):
+    """Not an image, or of a format that is not read."""
+
     status, default_code = 415, "unsupported_image"
 
 
 class ImageSizeError(ImageError):
+    """Too many bytes or pixels."""
+
     status, default_code = 413, "image_too_large"
 
 
 class InstructionError(InputError):
+    """The instruction is empty, too long or missing."""
+
     default_code = "bad_instruction"
 
 
 class PlanError(InputError):
+    """The edit plan has unknown or out-of-range members."""
+
     default_code = "bad_plan"
 
 
 class OptionError(InputError):
+    """An option such as size, format or quality can't be used."""
+
     default_code = "bad_option"
 
 
 class UrlError(InputError):
+    """The image_url is forbidden or unreachable."""
+
     default_code = "bad_image_url"
 
 
 class UnknownModelError(NanoedgeError):
+    """There is no model of this name here."""
+
     status, exit_code, default_code = 404, 3, "model_not_found"
 
 
 class ArtifactError(NanoedgeError):
+    """The artifact is damaged, of an unknown version, or unsafe."""
+
     exit_code, default_code = 4, "bad_artifact"
 
 
 class EngineError(NanoedgeError):
+    """The hardware backend can't do what was asked."""
+
     exit_code, default_code = 5, "engine_failed"
 
 
 class MissingExtraError(NanoedgeError):
+    """A library of an optional extra is not installed."""
+
     status, exit_code, default_code = 501, 6, "missing_extra"
 
 
 class ConversionError(NanoedgeError):
+    """The checkpoint can't be converted."""
+
     exit_code, default_code = 7, "conversion_failed"
 
 

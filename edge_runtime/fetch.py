@@ -140,7 +140,7 @@ def _checked_target(url: str, policy: FetchPolicy) -> _Target:
         port = _DEFAULT_PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
         host = _plain_host(parts)
     except ValueError as error:
-        raise _forbidden("the URL can't be read", url) from error
+        raise _forbidden("the URL can't be read", f"{len(url)} characters") from error
     if parts.scheme not in _DEFAULT_PORTS:
         raise _forbidden("the URL's scheme is not accepted", parts.scheme or "none", "http, https")
     if "@" in parts.netloc:
@@ -196,9 +196,9 @@ def _connected(
 ) -> Iterator[HTTPConnection]:
     plain = _first_socket(addresses, target.port, deadline)
     try:
+        context = ssl.create_default_context(cafile=policy.ca_file) if target.scheme == "https" else None
         plain.settimeout(deadline.remaining())
-        if target.scheme == "https":
-            context = ssl.create_default_context(cafile=policy.ca_file)
+        if context is not None:
             plain = context.wrap_socket(plain, server_hostname=target.host)
         # With its socket in place urllib3 neither resolves nor connects, and it never asks the environment for a proxy.
         connection = HTTPConnection(target.host, target.port)

@@ -147,7 +147,7 @@ class NanoBanana:
         if layers.shape[2] > 1:
             cut = _fill_blocks(cut, factor)
             layers, matte = layers[:, :, first:last], matte[:, :, first:last]
-        edited = self._session("render").run({
+        edited: Pixels = self._session("render").run({
             **feeds,
             "image": cut[None],
             "layers": np.ascontiguousarray(layers),
@@ -177,7 +177,10 @@ def _neutral_context(rows: int) -> tuple[Floats, Floats]:
 
 
 def _strips(height: int, width: int, factor: int) -> list[tuple[int, int]]:
-    """Rows of each strip, `width` counting every region; inner borders lie on multiples of `factor`, where layers can be cut exactly."""
+    """Rows of each strip, `width` counting every region.
+
+    Inner borders lie on multiples of `factor`, where layers can be cut exactly.
+    """
     count = -(-height * width // STRIP_PIXELS)
     step = max(1, -(-height // (count * factor))) * factor
     return [(top, min(top + step, height)) for top in range(0, height, step)]

@@ -1,0 +1,115 @@
+"""Everything that docs/benchmarks.md shows, in one go: `make bench`, or
+
+    python -m benchmarks.bench [--data FOLDER] [--photos FOLDER] [--write docs/benchmarks.md] [--quick]
+
+The embedded int8 artifact beside a float artifact converted from the same checkpoint, in the same run. `--data` has
+photographs and masks in the layout of docs/nano-banana.md; without it the masks are not measured, which is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import agreement, language, mask_iou, node
+from benchmarks.table import jpeg, photographs
+from converters.convert import Request, convert
+from edge_runtime.artifact import Artifact
+from edge_runtime.editor import EMBEDDED
+from edge_runtime.machine import Machine
+
+RUNS = Path("runs") / "bench"
+
+
+def sibling(recipe: str) -> Path:
+    """Return an artifact of the embedded one's checkpoint by another recipe, converted if it isn't there yet."""
+    digest = Artifact.open(EMBEDDED).manifest.provenance["checkpoint_sha256"]
+    folder = RUNS / digest[:12] / recipe
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        convert(Request(source="nano-banana", destination=folder, recipe=recipe), _say)
+    return folder
+
+
+def machine() -> str:
+    """Describe the machine and the libraries in one line."""
+    found = Machine.detect()
+    model = next(
+        (line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith("model name")), platform.machine()
+    )
+    return (
+        f"{found.cores} cores ({model}), {found.memory_bytes / 2**30:.0f} GiB, {platform.system()}, "
+        f"Python {platform.python_version()}, onnxruntime {version('onnxruntime')}, "
+        f"{datetime.now(timezone.utc):%Y-%m-%d}"
+    )
+
+
+def sizes(folders: dict[str, Path]) -> str:
+    """Return the table of components: precision and bytes."""
+    rows = []
+    for name, folder in folders.items():
+        components = Artifact.open(folder).manifest.components
+        for part in components:
+            rows.append([name, part.name, part.precision, f"{part.bytes / 1e6:.2f}", part.note or ""])
+        rows.append([name, "all", "", f"{sum(part.bytes for part in components) / 1e6:.2f}", ""])
+    return agreement.markdown(["artifact", "component", "precision", "MB", "note"], rows)
+
+
+def main() -> None:
+    """Measure, print, and write the page if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with seg/, for the masks")
+    parser.add_argument("--photos", type=Path, help="folder; default: scikit-image's bundled photographs")
+    parser.add_argument("--write", type=Path, help="also write the page here")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the repetitions")
+    options = parser.parse_args()
+    int8, fp32, int4 = EMBEDDED, sibling("fp32"), sibling("int4")
+    photos = photographs(options.photos)
+    rounds, edits = (8, 50) if options.quick else (60, 500)
+    phrases = json.loads(language.PHRASES.read_text(encoding="utf-8"))
+    recipes = {"int8 (embedded)": int8, "fp32": fp32, "int4": int4}
+    sections = {
+        "Latency through HTTP": ("A background edit, decoding and encoding included; the models interleaved. "
+                                 "`nano-banana` is the embedded int8 artifact.",
+                                 lambda: node.latency([fp32], photos, rounds)),
+        "Start": ("From starting the process.", lambda: node.start_up(jpeg(next(iter(photos.values())), 512))),
+        "Memory": (f"Resident, through mixed edits of photographs from {node.MIXED_SIZES[0]} to "
+                   f"{node.MIXED_SIZES[-1]} px.", lambda: node.memory(photos, edits)),
+        "Language": ("Phrases set aside, written without sight of the training grammar: right set of adjustments, "
+                     "signs and regions.", lambda: language.report(recipes, phrases)),
+        "Agreement with the definitions": ("PSNR of the int8 artifact against the definitions in float64, plan given.",
+                                           lambda: agreement.report(int8, photos)),
+        "Subject masks": ("Photographs held out from training.", lambda: _masks(options.data, int8, fp32)),
+        "Sizes": ("", lambda: sizes(recipes)),
+    }
+    page = ["# Benchmarks", f"Printed by `python -m benchmarks.bench --data FOLDER` on: {machine()}."]
+    for title, (lead, measure) in sections.items():
+        _say(f"measuring: {title}")
+        page += [f"## {title}", *([lead] if lead else []), measure()]
+        print("\n\n".join(page[-3:]), end="\n\n", flush=True)
+    if options.write:
+        options.write.write_text("\n\n".join(page) + "\n", encoding="utf-8")
+
+
+def _masks(data: Path | None, int8: Path, fp32: Path) -> str:
+    if data is None or not (data / "seg").is_dir():
+        return f"Not measured: there are no photographs with masks in {data} (give a folder with seg/ by --data)."
+    return mask_iou.report({"int8": mask_iou.of_artifact(int8), "fp32": mask_iou.of_artifact(fp32)}, data)
+
+
+def _cpu_lines() -> list[str]:
+    info = Path("/proc/cpuinfo")
+    return info.read_text().splitlines() if info.exists() else []
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
