@@ -1,0 +1,79 @@
+import copy
+import json
+
+import pytest
+
+from converters.recipe import FOLDER, Granularity, Layer, Recipe, load_recipe, recipe_names
+from edge_runtime.errors import ConversionError, OptionError
+
+INT8 = json.loads((FOLDER / "int8.json").read_text(encoding="utf-8"))
+
+
+def changed(*path: str, value: object) -> dict[str, object]:
+    data = copy.deepcopy(INT8)
+    place = data
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return data
+
+
+def test_every_recipe_of_the_project_is_valid():
+    assert set(recipe_names()) >= {"fp32", "int8", "int4"}
+    for name in recipe_names():
+        assert load_recipe(name).description
+
+
+def test_fp32_quantises_nothing():
+    assert load_recipe("fp32").layers == {}
+
+
+def test_int8_leaves_a_bit_unused_where_processors_without_vnni_would_overflow():
+    for layer in (Layer.CONVOLUTION, Layer.MATMUL):
+        scheme = load_recipe("int8").layers[layer]
+        assert scheme.weights.reduced_range
+        assert scheme.activations is not None and not scheme.activations.signed
+
+
+def test_int4_has_blocks():
+    weights = load_recipe("int4").layers[Layer.MATMUL].weights
+    assert (weights.bits, weights.granularity, weights.group_size) == (4, Granularity.BLOCK, 32)
+
+
+def test_unknown_name_lists_what_exists():
+    with pytest.raises(OptionError, match="int2.*Allowed: fp32, int4, int8"):
+        load_recipe("int2")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        changed("speed", value="fast"),
+        changed("layers", "convolution", "colour", value="red"),
+        changed("layers", "convolution", "weights", "rounding", value="up"),
+        changed("layers", "attention", value=INT8["layers"]["matmul"]),
+        changed("layers", "matmul", "weights", value={"bits": 3, "granularity": "channel"}),
+        changed("layers", "matmul", "weights", value={"bits": 8, "granularity": "row"}),
+        changed("layers", "matmul", "weights", value={"bits": 4, "granularity": "block"}),
+        changed("layers", "matmul", "weights", value={"bits": 4, "granularity": "block", "group_size": 33}),
+        changed("layers", "matmul", "weights", value={"bits": 4, "granularity": "channel", "group_size": 32}),
+        changed("layers", "matmul", "weights", value={"bits": 4}),
+        changed("layers", "matmul", "activations", value={"bits": 16, "signed": False}),
+        changed("between", value=["softmax"]),
+        changed("calibration", value={"method": "minmax", "samples": 0}),
+        changed("calibration", value={"method": "guess", "samples": 8}),
+        changed("calibration", value=None),
+        changed("name", value="other"),
+        [],
+        None,
+        {},
+    ],
+)
+def test_malformed_recipes_are_refused(data):
+    with pytest.raises(ConversionError):
+        Recipe.from_json("int8", data)
+
+
+def test_the_message_names_the_key_at_fault():
+    with pytest.raises(ConversionError, match="speed"):
+        Recipe.from_json("int8", changed("speed", value="fast"))
