@@ -31,7 +31,7 @@ def language(request: pytest.FixtureRequest) -> str:
 def planner() -> Iterator[TextPlanner]:
     """Return an untrained network."""
     torch.manual_seed(0)
-    yield TextPlanner().eval()
+    yield TextPlanner().eval().requires_grad_(False)
 
 
 def test_both_languages_exist() -> None:

@@ -92,7 +92,9 @@ def test_an_output_of_another_shape_is_refused(exported):
 
 
 def test_nan_never_passes():
-    assert not Figure(name="snr_db", value=float("nan"), limit=10.0).passed
+    for limit in (10.0, None):
+        assert not Figure(name="snr_db", value=float("nan"), limit=limit).passed
+    assert Figure(name="snr_db", value=1.0).passed
 
 
 def test_torch_outputs_must_be_finite():
@@ -116,7 +118,7 @@ def test_a_quantised_component_off_its_limits_stays_float_and_says_so(tmp_path):
     component = mask_component(agreements=(equal,))
     converted = convert_component(component, TARGET, load_recipe("int8"), tmp_path, lambda line: None)
     assert converted.parity.precision == "fp32"
-    assert "int8 measured mask_iou 0, below 0.97: kept in float" in converted.note
+    assert "int8 measured mask_iou 0, allowed 0.94 or more: kept in float" in converted.note
     assert converted.file == tmp_path / "vision.onnx"
     assert converted.describe().precision == "fp32"
 

@@ -21,6 +21,16 @@ from edge_runtime.tensors import TensorSpec
 
 BLOCKS = {"matmul": {"weights": {"bits": 8, "granularity": "block", "group_size": 16}}}
 BLOCKS_8 = Recipe.from_json("blocks", {"description": "", "layers": BLOCKS})
+SEVEN_BITS = {"bits": 8, "granularity": "channel", "reduced_range": True}
+STATIC = Recipe.from_json(
+    "static",
+    {
+        "description": "",
+        "layers": {"matmul": {"weights": SEVEN_BITS, "activations": {"bits": 8, "signed": False}}},
+        "between": ["add", "relu"],
+        "calibration": {"method": "minmax", "samples": 8},
+    },
+)
 
 
 def quantised(component: ComponentSource, recipe: Recipe, exported, tmp_path):
@@ -61,6 +71,13 @@ def test_int8_matrix_products_and_embedding(exported, tmp_path):
     assert precision == "int8"
     assert parity.failure is None, parity.failure
     assert types(model) == {onnx.TensorProto.INT8}
+
+
+def test_matrix_products_with_quantised_activations(exported, tmp_path):
+    model, precision, parity = quantised(text_component(), STATIC, exported, tmp_path)
+    assert precision == "int8"
+    assert parity.failure is None, parity.failure
+    assert operators(model)["QuantizeLinear"] > 0
 
 
 def test_int4_packs_matrix_products_and_keeps_embeddings_at_8_bits(exported, tmp_path):
@@ -159,7 +176,7 @@ def test_a_sum_with_a_float_side_stays_float(tmp_path):
         calibration=lambda: ({"x": x},),
     )
     TARGET.export(component, tmp_path / "masked.onnx")
-    _, precision, parity = quantised(component, load_recipe("int8"), tmp_path, tmp_path)
+    _, precision, parity = quantised(component, STATIC, tmp_path, tmp_path)
     assert precision == "int8"
     assert parity.failure is None, parity.failure
 

@@ -62,7 +62,7 @@ def test_version() -> None:
         (("edit", "{photo}", "--plan", '{"edits": [{"adjust": "heat"}]}', "-o", "out.jpg"), 2, "heat"),
         (("edit", "{photo}", "warmer", "-o", "out.jpg", "--model", "gpt-9"), 3, "gpt-9"),
         (("edit", "{photo}", "warmer", "-o", "out.jpg", "--size", "0x0"), 2, "size"),
-        (("edit", "{text}", "warmer", "-o", "out.jpg"), 2, "not an image"),
+        (("edit", "{text}", "warmer", "-o", "out.jpg"), 2, "not a picture"),
     ],
 )
 def test_bad_input_is_one_clear_line(

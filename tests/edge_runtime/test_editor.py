@@ -84,14 +84,14 @@ def test_background_edits_leave_the_subject_alone(editor: Editor, portrait: byte
     result = editor.edit(EditRequest(image=portrait, plan=plan_of(("exposure", -1.0, "background"))))
     change = np.abs(pixels_of(result).astype(int) - np.asarray(data.astronaut())).mean(-1)
     assert change[60:160, 190:260].mean() < 4, "the face must keep its light"
-    assert change[:100, :60].mean() > 20, "the wall must be darker"
+    assert change[20:80, 290:340].mean() > 20, "the wall must be darker"
 
 
 def test_removing_the_background_gives_transparency(editor: Editor, portrait: bytes) -> None:
     result = editor.edit(EditRequest(image=portrait, instruction="Hintergrund entfernen"))
     alpha = pixels_of(result)[..., 3]
     assert result.media_type == "image/png"
-    assert alpha[100, 220] > 240 and alpha[40, 20] < 40
+    assert alpha[100, 220] > 240 and alpha[50, 310] < 40
 
 
 def test_removing_to_jpeg_flattens_and_says_so(editor: Editor, portrait: bytes) -> None:

@@ -1,0 +1,92 @@
+"""Real photographs: what activation ranges are measured on, and what converted components are compared on.
+
+The two sets share no photograph, so that the comparison can't flatter the calibration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from edge_runtime.errors import ImageError, OptionError
+
+Photo = NDArray[np.uint8]
+"""uint8 (height, width, 3), sRGB."""
+
+SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
+LONG_SIDE_PIXELS: Final = 640
+MAX_PHOTOS: Final = 256
+COMPARISON_EVERY: Final = 4
+# what the scikit-image wheel carries itself (the rest of its pictures would be downloaded); all public domain or CC0
+BUNDLED_CALIBRATION: Final = ("astronaut.png", "chelsea.png", "motorcycle_left.png", "hubble_deep_field.jpg")
+BUNDLED_COMPARISON: Final = ("coffee.png", "rocket.jpg")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationData:
+    """Photographs for calibration and for comparison, long side at most 640 px; `provenance` says whose they are."""
+
+    calibration: tuple[Photo, ...]
+    comparison: tuple[Photo, ...]
+    provenance: str
+
+
+def load_calibration(folder: Path | None) -> CalibrationData:
+    """Read the photographs of a folder, or scikit-image's own; raises OptionError and ImageError."""
+    return bundled_photographs() if folder is None else folder_photographs(folder)
+
+
+def bundled_photographs() -> CalibrationData:
+    """Return the photographs inside the scikit-image package, varied in framing and light."""
+    import skimage  # the only use; loading it takes a moment
+
+    folder = Path(skimage.__file__).parent / "data"
+    return CalibrationData(
+        calibration=tuple(view for name in BUNDLED_CALIBRATION for view in _views(_read(folder / name))),
+        comparison=tuple(_read(folder / name) for name in BUNDLED_COMPARISON),
+        provenance="photographs bundled with scikit-image",
+    )
+
+
+def folder_photographs(folder: Path) -> CalibrationData:
+    """Return up to 256 photographs of a folder in order of name; every fourth is kept for comparison."""
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    if len(paths) < 2:
+        raise OptionError(
+            "the calibration folder has too few photographs",
+            got=f"{len(paths)} in {folder}",
+            allowed=f"2 or more files {', '.join(SUFFIXES)}",
+            param="calibration",
+        )
+    # spread over the whole folder: neighbours by name are often of one series
+    step = max(1, len(paths) // MAX_PHOTOS)
+    photos = [_read(path) for path in paths[::step][:MAX_PHOTOS]]
+    return CalibrationData(
+        calibration=tuple(photo for i, photo in enumerate(photos) if i % COMPARISON_EVERY != 1),
+        comparison=tuple(photos[1::COMPARISON_EVERY]),
+        provenance=f"{len(photos)} photographs given with --calibration",
+    )
+
+
+def _read(path: Path) -> Photo:
+    try:
+        with Image.open(path) as image:
+            image.thumbnail((LONG_SIDE_PIXELS, LONG_SIDE_PIXELS))
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"), np.uint8)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise ImageError("a calibration photograph can't be read", got=path, hint="remove or replace it") from error
+
+
+def _views(photo: Photo) -> tuple[Photo, ...]:
+    """The photo whole, its four overlapping quarters, mirrored, darker and brighter."""
+    height, width = photo.shape[:2]
+    tall, wide = height * 2 // 3, width * 2 // 3
+    quarters = [photo[y : y + tall, x : x + wide] for y in (0, height - tall) for x in (0, width - wide)]
+    value = photo.astype(np.float32) / 255.0
+    relit = [np.round(255.0 * value**gamma).astype(np.uint8) for gamma in (2.2, 0.5)]
+    return (photo, *quarters, np.ascontiguousarray(photo[:, ::-1]), *relit)

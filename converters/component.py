@@ -1,0 +1,79 @@
+"""Converts one component: export, quantise if it may be, measure both, keep what holds its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from converters.latency import median_milliseconds
+from converters.parity import Parity, measure, reference_outputs
+from converters.recipe import Recipe
+from converters.source import ComponentSource
+from converters.target import Target
+from edge_runtime.manifest import Component
+
+Progress = Callable[[str], None]
+"""Called with one line at the start of every step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """A written component. `note` says why it stayed float; times are medians on this machine, `float_milliseconds`
+    of the same component in float.
+    """
+
+    source: ComponentSource
+    file: Path
+    parity: Parity
+    milliseconds: float
+    float_milliseconds: float
+    note: str = ""
+
+    def describe(self) -> Component:
+        """Return the manifest's entry."""
+        return Component(
+            name=self.source.name,
+            file=self.file.name,
+            precision=self.parity.precision,
+            inputs=self.source.inputs,
+            outputs=self.source.outputs,
+            note=self.note,
+        )
+
+
+def convert_component(
+    source: ComponentSource, target: Target, recipe: Recipe, folder: Path, progress: Progress
+) -> Converted:
+    """Write one component into the folder; raises ConversionError when even the float file is off its limits.
+
+    A quantised file off its limits gives way to the float file, and the note says so.
+    """
+    progress("exporting")
+    file = folder / f"{source.name}{target.suffix}"
+    target.export(source, file)
+    progress("comparing with torch")
+    references = reference_outputs(source)
+    runners = target.runners(source, file)
+    parity = measure(source, references, runners, "fp32")
+    parity.require()
+    milliseconds = median_milliseconds(runners[0], source.examples[0])
+    exported = Converted(
+        source=source, file=file, parity=parity, milliseconds=milliseconds, float_milliseconds=milliseconds
+    )
+    if not recipe.layers:
+        return exported
+    if source.float_note:
+        return replace(exported, note=source.float_note)
+    progress(f"quantising with recipe {recipe.name}")
+    quantised = folder / f"{source.name}.{recipe.name}{target.suffix}"
+    precision = target.quantise(source, recipe, file, quantised)
+    if precision == "fp32":
+        return replace(exported, note=f"no layer that recipe {recipe.name} quantises")
+    progress("comparing with torch")
+    runners = target.runners(source, quantised)
+    parity = measure(source, references, runners, precision)
+    if (failure := parity.failure) is not None:
+        return replace(exported, note=f"{precision} measured {failure}, allowed {failure.allowed}: kept in float")
+    quantised.replace(file)
+    return replace(exported, parity=parity, milliseconds=median_milliseconds(runners[0], source.examples[0]))

@@ -1,0 +1,207 @@
+"""Batches of training pictures made from a few hundred photographs, whole batches at a time.
+
+A base picture (a labelled photograph or a plain background) is cropped and turned; textured shapes that are no subject
+and cut-outs of subjects are laid over it, each with colours of its own (copy-paste, Ghiasi et al. 2021).
+`degrade` spoils the result as cameras and files do.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from converters.nano_banana.degradation import degrade, jitter_colour
+from converters.nano_banana.photos import Pictures
+
+_GROUP_WEIGHTS: Final = {"ccp": 0.62, "feral_cat": 0.2, "plain_ground": 0.14, "dali_pixelwise": 0.04}
+_GROUND_WEIGHTS: Final = {"street": 0.45, "background": 0.55}
+_SHARE_PASTED: Final = 0.42
+_SHARE_NEGATIVE: Final = 0.06
+_SMALL_SIDE: Final = 128
+
+
+@dataclass(frozen=True)
+class View:
+    """Which part of each picture is seen: source = offset + matrix @ output, both in -1..1.
+
+    matrix: float32 (batch, 2, 2). offset: float32 (batch, 2).
+    """
+
+    matrix: Tensor
+    offset: Tensor
+
+
+class Augmenter:
+    """Makes batches from pictures; owns the random generator, so a seed gives the same batches."""
+
+    def __init__(self, pictures: Pictures, generator: torch.Generator) -> None:
+        self.generator = generator
+        self.full = torch.from_numpy(pictures.pixels)
+        small = (_SMALL_SIDE, _SMALL_SIDE)
+        parts = [functional.interpolate(part.float(), small, mode="area") for part in torch.split(self.full, 64)]
+        self.small = torch.cat(parts).round().to(torch.uint8)
+        self.boxes, self.heads = _outlines(self.small[:, 3])
+        self.is_person = torch.tensor([group == "ccp" for group in pictures.groups])
+        self.subject_weights = _weights(pictures.groups, _GROUP_WEIGHTS)
+        self.ground_weights = _weights(pictures.groups, _GROUND_WEIGHTS)
+
+    def batch(self, count: int, side: int) -> tuple[Tensor, Tensor]:
+        """Return photographs uint8 (count, 3, side, side) and soft masks uint8 (count, 2, side, side)."""
+        kind = self._uniform(count)
+        on_ground = kind < _SHARE_PASTED + _SHARE_NEGATIVE
+        pasted = kind < _SHARE_PASTED
+        chosen = torch.where(on_ground, self._pick(self.ground_weights, count), self._pick(self.subject_weights, count))
+        layers = self._sample(chosen, self._crop(chosen), side, "reflection")
+        layers[:, :3] = jitter_colour(layers[:, :3], self.generator)
+        self._defocus(layers, on_ground & (self._uniform(count) < 0.4))
+        self._add_shapes(layers, self._uniform(count) < torch.where(on_ground, 0.4, 0.12))
+        again = self._uniform(count)
+        self._paste(layers, pasted | (again > 0.9))
+        self._paste(layers, pasted & (again < 0.3))
+        self._paste(layers, pasted & (again < 0.12))
+        layers[:, :3] = degrade(layers[:, :3], self.generator)
+        whole = (layers * 255).round().clamp(0, 255).to(torch.uint8)
+        return whole[:, :3].contiguous(), whole[:, 3:].contiguous()
+
+    def _uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=self.generator)
+
+    def _normal(self, *shape: int, scale: float = 1.0) -> Tensor:
+        return scale * torch.randn(*shape, generator=self.generator)
+
+    def _pick(self, weights: Tensor, count: int) -> Tensor:
+        return torch.multinomial(weights, count, replacement=True, generator=self.generator)
+
+    def _crop(self, chosen: Tensor) -> View:
+        """Return a window of each picture; for a quarter of the people, the head and shoulders."""
+        count = len(chosen)
+        half = self._uniform(count, low=0.4, high=1.12)[:, None] * self._aspect(count, 0.3)
+        half = torch.where(self._uniform(count, 1) < 0.25, 1.0, half)
+        centre = self._uniform(count, 2, low=-1, high=1) * (1.05 - half).clamp_min(0)
+        portrait = self.is_person[chosen] & (self._uniform(count) < 0.22)
+        return self._view(*self._portraits(chosen, portrait, centre, half))
+
+    def _portraits(self, chosen: Tensor, where: Tensor, centre: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+        """Replace centre and half size (batch, 2) by a window around the head in the rows `where`."""
+        count = len(chosen)
+        height = (self.boxes[chosen, 3] - self.boxes[chosen, 1])[:, None]
+        size = height * self._uniform(count, 1, low=0.12, high=0.42) * self._aspect(count, 0.3)
+        size[:, 0] *= 1.2
+        aside, below = self._normal(count, 1, scale=0.25) * size[:, :1], 0.55 * size[:, 1:]
+        middle = self.heads[chosen] + torch.cat([aside, below], 1)
+        return torch.where(where[:, None], middle, centre), torch.where(where[:, None], size, half)
+
+    def _aspect(self, count: int, spread: float) -> Tensor:
+        """Return factors (count, 2) for width and height whose product is one."""
+        width = torch.exp(self._uniform(count, low=-spread, high=spread) / 2)
+        return torch.stack([width, 1 / width], 1)
+
+    def _view(self, centre: Tensor, half: Tensor) -> View:
+        """Return the window of that centre and half size (batch, 2), turned a little and mirrored at random."""
+        count = len(centre)
+        wide = torch.where(self._uniform(count) < 0.12, 24.0, 5.0)
+        angle = self._normal(count) * wide * math.pi / 180
+        turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(count, 2, 2)
+        mirror = torch.where(self._uniform(count, 1) < 0.5, -1.0, 1.0)
+        turn = turn * torch.cat([mirror, torch.ones(count, 1)], 1)[:, None]
+        return View(half[:, :, None] * turn, centre)
+
+    def _placed(self, chosen: Tensor) -> View:
+        """Return views that put cut-outs of all sizes anywhere, or the head and shoulders of people."""
+        count = len(chosen)
+        low, high = self.boxes[chosen, :2], self.boxes[chosen, 2:]
+        middle, extent = (low + high) / 2, ((high - low) / 2).clamp_min(0.02)
+        height = torch.exp(self._uniform(count, low=math.log(0.22), high=math.log(1.3)))
+        width = height * extent[:, 0] / extent[:, 1] * torch.exp(self._uniform(count, low=-0.8, high=0.3))
+        seen = torch.stack([width, height], 1)
+        place = self._uniform(count, 2, low=-1, high=1) * (1.1 - 0.6 * seen).clamp_min(0.25)
+        body = self._view(middle, extent / seen)
+        moved = middle - (body.matrix @ place[:, :, None])[:, :, 0]
+        portrait = self.is_person[chosen] & (self._uniform(count) < 0.3)
+        head = self._view(*self._portraits(chosen, portrait, middle, extent))
+        return View(
+            torch.where(portrait[:, None, None], head.matrix, body.matrix),
+            torch.where(portrait[:, None], head.offset, moved),
+        )
+
+    def _sample(self, chosen: Tensor, view: View, side: int, padding: str) -> Tensor:
+        """Return what the views show, float32 (batch, 5, side, side) in 0..1, from the level of fitting detail."""
+        theta = torch.cat([view.matrix, view.offset[:, :, None]], 2)
+        grid = functional.affine_grid(theta, [len(chosen), 5, side, side], align_corners=False)
+        shrink = view.matrix.norm(dim=2).amax(1) * self.full.shape[3] / side
+        seen = torch.empty(len(chosen), 5, side, side)
+        for level, rows in ((self.full, shrink <= 1.8), (self.small, shrink > 1.8)):
+            if rows.any():
+                pixels = level[chosen[rows]].float()
+                seen[rows] = functional.grid_sample(pixels, grid[rows], padding_mode=padding, align_corners=False)
+        return seen / 255
+
+    def _defocus(self, layers: Tensor, where: Tensor) -> None:
+        """Blur the backgrounds in the rows `where`, as behind a portrait."""
+        if where.any():
+            side = layers.shape[3]
+            coarse = functional.interpolate(layers[where, :3], (side // 8, side // 8), mode="area")
+            smooth = functional.interpolate(coarse, (side, side), mode="bicubic", align_corners=False)
+            layers[where, :3] = smooth.clamp(0, 1)
+
+    def _add_shapes(self, layers: Tensor, where: Tensor) -> None:
+        """Lay shapes with the texture of some background over the rows `where`; they are no subject."""
+        count, side = int(where.sum()), layers.shape[3]
+        if not count:
+            return
+        cells = int(torch.randint(3, 8, (1,), generator=self.generator))
+        noise = self._normal(count, 1, cells, cells)
+        noise = functional.interpolate(noise, (side, side), mode="bicubic", align_corners=False)
+        sharpness = self._uniform(count, 1, 1, 1, low=8, high=60)
+        cover = torch.sigmoid((noise - self._uniform(count, 1, 1, 1, low=0.6, high=1.4)) * sharpness)
+        chosen = self._pick(self.ground_weights, count)
+        half = self._uniform(count, 2, low=0.15, high=0.8)
+        view = self._view(self._uniform(count, 2, low=-0.4, high=0.4), half)
+        texture = self._sample(chosen, view, side, "reflection")[:, :3]
+        _lay_over(layers, where, jitter_colour(texture, self.generator), cover, torch.zeros(count, 2, 1, 1))
+
+    def _paste(self, layers: Tensor, where: Tensor) -> None:
+        """Lay one subject's cut-out over each of the rows `where`."""
+        count = int(where.sum())
+        if not count:
+            return
+        chosen = self._pick(self.subject_weights, count)
+        cut = self._sample(chosen, self._placed(chosen), layers.shape[3], "zeros")
+        own_masks = torch.cat([torch.ones_like(cut[:, 3:4]), (cut[:, 4:] / cut[:, 3:4].clamp_min(0.05)).clamp(0, 1)], 1)
+        _lay_over(layers, where, jitter_colour(cut[:, :3], self.generator), cut[:, 3:4], own_masks)
+
+
+def _lay_over(layers: Tensor, where: Tensor, colours: Tensor, cover: Tensor, masks: Tensor) -> None:
+    """Compose colours and masks over the rows `where` with the opacity `cover` (rows, 1, side, side)."""
+    below = layers[where]
+    above = torch.cat([colours, masks.expand(-1, -1, *colours.shape[2:])], 1)
+    layers[where] = below + (above - below) * cover
+
+
+def _weights(groups: tuple[str, ...], shares: dict[str, float]) -> Tensor:
+    """Return chances of each picture such that the groups get their shares."""
+    totals = {group: groups.count(group) for group in shares}
+    return torch.tensor([shares[group] / totals[group] if group in shares else 0.0 for group in groups])
+
+
+def _outlines(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return boxes (pictures, 4) and tops of the heads (pictures, 2) of uint8 masks, in -1..1.
+
+    A box is left, top, right, bottom.
+    """
+    solid = (masks > 127).numpy()
+    side = solid.shape[1]
+    boxes, heads = np.zeros((len(solid), 4)), np.zeros((len(solid), 2))
+    for index, mask in enumerate(solid):
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if len(rows):
+            boxes[index] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+            top = mask[rows[0] : rows[0] + max(2, len(rows) // 8)]
+            heads[index] = np.flatnonzero(top.any(0)).mean(), rows[0]
+    return torch.tensor(boxes / side * 2 - 1).float(), torch.tensor(heads / side * 2 - 1).float()

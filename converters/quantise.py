@@ -1,0 +1,183 @@
+"""Applies a recipe to a float ONNX graph: static QDQ for layers with 8-bit activations, weights alone for the others.
+
+Only standard operators come out (QuantizeLinear, DequantizeLinear), so that every ONNX runtime reads the file;
+onnxruntime fuses them into its integer kernels when it opens it. The arithmetic of weights is in `rounding.py`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from converters import recipe as recipes
+from converters.recipe import Between, Granularity, Layer, LayerScheme, Recipe, WeightScheme
+from converters.rounding import round_weight
+from converters.source import Arrays
+from edge_runtime.errors import ConversionError
+from edge_runtime.tensors import Tensor
+
+LAYERS: Final = {"Conv": (Layer.CONVOLUTION, 1), "MatMul": (Layer.MATMUL, 1), "Gather": (Layer.EMBEDDING, 0)}
+"""Operator -> layer kind and which of its inputs is the weight."""
+BETWEEN: Final = {
+    Between.ADD: "Add",
+    Between.RELU: "Relu",
+    Between.RESIZE: "Resize",
+    Between.MEAN: "ReduceMean",
+    Between.CONCAT: "Concat",
+}
+METHODS: Final = {
+    recipes.CalibrationMethod.MINMAX: CalibrationMethod.MinMax,
+    recipes.CalibrationMethod.PERCENTILE: CalibrationMethod.Percentile,
+}
+
+
+def quantise(
+    model: onnx.ModelProto, recipe: Recipe, samples: Iterable[Arrays], exclude: tuple[str, ...] = ()
+) -> tuple[onnx.ModelProto, str]:
+    """Return the quantised graph and its precision, such as `int8` or `int4-int8`; `fp32` if no layer fitted.
+
+    `samples` are calibration inputs, read only when the recipe quantises activations; `exclude` are shell patterns
+    of node or weight names beside the recipe's own. The model given is left as it is. Raises ConversionError.
+    """
+    _check_expressible(recipe)
+    quantised = onnx.ModelProto()
+    quantised.CopyFrom(model)
+    layers = _layers(quantised, recipe, recipe.exclude + exclude)
+    static = {name: scheme for name, scheme in layers.items() if scheme.activations}
+    if static:
+        quantised = _quantise_static(quantised, recipe, static, samples)
+    for name in [name for name in layers if name not in static]:
+        _quantise_weight(quantised, name, layers[name].weights)
+    bits = sorted({scheme.weights.bits for scheme in layers.values()})
+    return quantised, "-".join(f"int{count}" for count in bits) or "fp32"
+
+
+def _check_expressible(recipe: Recipe) -> None:
+    """Refuse what ONNX has no operators for: raises ConversionError."""
+    convolution, embedding = recipe.layers.get(Layer.CONVOLUTION), recipe.layers.get(Layer.EMBEDDING)
+    if convolution and not convolution.activations:
+        raise ConversionError(f"recipe {recipe.name}: ONNX convolutions need quantised activations too")
+    if embedding and (embedding.activations or embedding.weights.granularity is not Granularity.CHANNEL):
+        raise ConversionError(f"recipe {recipe.name}: ONNX embeddings are quantised by channel, weights alone")
+
+
+def _layers(model: onnx.ModelProto, recipe: Recipe, exclude: tuple[str, ...]) -> dict[str, LayerScheme]:
+    """Node name -> scheme of every layer with a constant weight matrix or kernel that the recipe names."""
+    ranks = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
+    layers = {}
+    for node in model.graph.node:
+        kind, position = LAYERS.get(node.op_type, (None, 0))
+        if kind is None or kind not in recipe.layers or ranks.get(weight := node.input[position], 0) < 2:
+            continue
+        if not any(fnmatchcase(name, pattern) for name in (node.name, weight) for pattern in exclude):
+            layers[node.name] = recipe.layers[kind]
+    return layers
+
+
+def _quantise_static(
+    model: onnx.ModelProto, recipe: Recipe, layers: dict[str, LayerScheme], samples: Iterable[Arrays]
+) -> onnx.ModelProto:
+    """Insert QuantizeLinear and DequantizeLinear with ranges measured on the samples."""
+    scheme = _one_scheme(recipe, layers)
+    need = recipe.calibration
+    assert need is not None and scheme.activations is not None  # Recipe checks both
+    names = _with_between(model, set(layers), {BETWEEN[operation] for operation in recipe.between})
+    # tells quantize_static that shapes are inferred and nodes fused already, as the export does
+    model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
+    # the calibrator also looks at operations of these types that stay in float, and those may well hold infinities
+    with tempfile.TemporaryDirectory() as folder, np.errstate(invalid="ignore"):
+        path = Path(folder) / "quantised.onnx"
+        quantize_static(
+            model,
+            path,
+            _Samples(samples, need.samples),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=sorted({node.op_type for node in model.graph.node if node.name in names}),
+            nodes_to_quantize=sorted(names),
+            per_channel=scheme.weights.granularity is Granularity.CHANNEL,
+            reduce_range=scheme.weights.reduced_range,
+            activation_type=QuantType.QInt8 if scheme.activations.signed else QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=METHODS[need.method],
+        )
+        return onnx.load(path)
+
+
+def _one_scheme(recipe: Recipe, layers: dict[str, LayerScheme]) -> LayerScheme:
+    schemes = list(dict.fromkeys(layers.values()))
+    if len(schemes) > 1 or schemes[0].weights.bits != 8:
+        raise ConversionError(
+            f"recipe {recipe.name} asks for a mixture that ONNX can't hold",
+            got=schemes,
+            allowed="one scheme of 8-bit weights for all layers with quantised activations",
+        )
+    return schemes[0]
+
+
+def _with_between(model: onnx.ModelProto, names: set[str], operators: set[str]) -> set[str]:
+    """Add the operations whose every input comes out of a quantised node: others would gain nothing from 8 bits, and
+    could lose all, such as the -inf of an attention mask.
+    """
+    constant = {tensor.name for tensor in model.graph.initializer}
+    quantised: set[str] = set()
+    chosen = set(names)
+    for node in model.graph.node:  # in topological order
+        inputs = [name for name in node.input if name and name not in constant]
+        if node.op_type in operators and inputs and all(name in quantised for name in inputs):
+            chosen.add(node.name)
+        if node.name in chosen:
+            quantised.update(node.output)
+    return chosen
+
+
+def _quantise_weight(model: onnx.ModelProto, node_name: str, scheme: WeightScheme) -> None:
+    """Store one layer's weight as integers next to a DequantizeLinear; activations stay in float."""
+    graph = model.graph
+    place, node = next((i, node) for i, node in enumerate(graph.node) if node.name == node_name)
+    position = LAYERS[node.op_type][1]
+    weight = next(tensor for tensor in graph.initializer if tensor.name == node.input[position])
+    codes, scales = f"{weight.name}.codes", f"{weight.name}.scales"
+    if all(tensor.name != codes for tensor in graph.initializer):
+        arrays = round_weight(onnx.numpy_helper.to_array(weight), scheme)
+        for array, name in zip(arrays, (codes, scales), strict=True):
+            graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    if node.op_type == "Gather":
+        # rows first, then their values: the other way round the whole table would be unpacked
+        result, node.output[0], node.input[position] = node.output[0], f"{node_name}_codes", codes
+        new = _dequantise(node_name, [node.output[0], scales], result, axis=-1)
+        place += 1
+    else:
+        node.input[position] = f"{node_name}_weight"
+        axis, block_size = (0, scheme.group_size) if scheme.group_size else (1, 0)
+        new = _dequantise(node_name, [codes, scales], node.input[position], axis, block_size)
+    graph.node.insert(place, new)
+    if not any(weight.name in other.input for other in graph.node):
+        graph.initializer.remove(weight)
+
+
+def _dequantise(name: str, inputs: list[str], output: str, axis: int, block_size: int = 0) -> onnx.NodeProto:
+    return onnx.helper.make_node(
+        "DequantizeLinear", inputs, [output], f"{name}_dequantise", axis=axis, block_size=block_size
+    )
+
+
+class _Samples(CalibrationDataReader):  # type: ignore[misc]
+    """Hands the samples to onnxruntime's calibrator, at most `limit` of them; raises ConversionError for none."""
+
+    def __init__(self, samples: Iterable[Arrays], limit: int) -> None:
+        chosen = [sample for sample, _ in zip(samples, range(limit), strict=False)]
+        if not chosen:
+            raise ConversionError("a component has no calibration inputs", hint="its source must yield some")
+        self._rest: Iterator[Arrays] = iter(chosen)
+
+    def get_next(self) -> dict[str, Tensor] | None:
+        """Return the next sample, None at the end (onnxruntime's protocol)."""
+        sample = next(self._rest, None)
+        return None if sample is None else dict(sample)

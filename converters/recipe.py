@@ -1,0 +1,161 @@
+"""Recipes: how small to make a model, as data in `recipes/*.json`, checked on reading. Independent of the target.
+
+A recipe names layer kinds, not operators of a file format: every target maps `convolution` and `matmul` to its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.errors import ConversionError, OptionError
+
+FOLDER = Path(__file__).with_name("recipes")
+
+
+class Layer(str, Enum):
+    """Kinds of layers that have weights worth shrinking."""
+
+    CONVOLUTION = "convolution"
+    MATMUL = "matmul"
+    EMBEDDING = "embedding"
+
+
+class Between(str, Enum):
+    """Operations without weights that may stay in 8 bits between two quantised layers."""
+
+    ADD = "add"
+    RELU = "relu"
+    RESIZE = "resize"
+    MEAN = "mean"
+    CONCAT = "concat"
+
+
+class Granularity(str, Enum):
+    """What shares one scale: the whole tensor, an output channel, or a block of `group_size` inputs."""
+
+    TENSOR = "tensor"
+    CHANNEL = "channel"
+    BLOCK = "block"
+
+
+class CalibrationMethod(str, Enum):
+    """How activation ranges come from samples."""
+
+    MINMAX = "minmax"
+    PERCENTILE = "percentile"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightScheme:
+    """Signed symmetric integers. `reduced_range` leaves one bit unused: without VNNI, x86 adds two 8x8-bit products
+    in 16 bits and saturates (measured: 20 dB instead of 43 dB), and 7-bit weights can't overflow.
+    """
+
+    bits: int
+    granularity: Granularity
+    group_size: int | None = None
+    reduced_range: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bits not in (4, 8):
+            raise ConversionError("weights of this many bits are not written", got=self.bits, allowed="4, 8")
+        if (self.granularity is Granularity.BLOCK) != (self.group_size is not None):
+            raise ConversionError("group_size belongs to granularity 'block'", got=self.group_size)
+        if self.group_size is not None and (self.group_size < 16 or self.group_size & (self.group_size - 1)):
+            raise ConversionError("group_size is not usable", got=self.group_size, allowed="16, 32, 64, 128 ...")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivationScheme:
+    """Integers with a range fixed at conversion."""
+
+    bits: int
+    signed: bool
+
+    def __post_init__(self) -> None:
+        if self.bits != 8:
+            raise ConversionError("activations of this many bits are not written", got=self.bits, allowed="8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerScheme:
+    """How one kind of layer is quantised; `activations` None means weights alone."""
+
+    weights: WeightScheme
+    activations: ActivationScheme | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationNeed:
+    """Which samples the activation ranges come from."""
+
+    method: CalibrationMethod
+    samples: int
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise ConversionError("calibration needs samples", got=self.samples, allowed="1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """`exclude` holds shell patterns of layer names that stay in float."""
+
+    name: str
+    description: str
+    layers: Mapping[Layer, LayerScheme] = field(default_factory=dict)
+    between: tuple[Between, ...] = ()
+    exclude: tuple[str, ...] = ()
+    calibration: CalibrationNeed | None = None
+
+    def __post_init__(self) -> None:
+        activations = any(scheme.activations for scheme in self.layers.values())
+        if activations and self.calibration is None:
+            raise ConversionError(f"recipe {self.name} quantises activations and needs a member 'calibration'")
+
+    @classmethod
+    def from_json(cls, name: str, data: object) -> Recipe:
+        """Check a recipe read from JSON; raises ConversionError that names the member at fault."""
+        try:
+            return cls(name=name, **_recipe_members(data))
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise ConversionError(f"recipe {name} is malformed", got=error, hint="see converters/recipe.py") from error
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Return the names of the recipes that exist, sorted."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.json")))
+
+
+def load_recipe(name: str) -> Recipe:
+    """Read one recipe; raises OptionError for an unknown name and ConversionError for a malformed file."""
+    if name not in recipe_names():
+        raise OptionError("unknown recipe", got=name, allowed=", ".join(recipe_names()), param="recipe")
+    try:
+        data = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConversionError(f"recipe {name} is not JSON", got=error) from error
+    return Recipe.from_json(name, data)
+
+
+def _recipe_members(data: Any) -> dict[str, Any]:
+    """Turn JSON into the dataclasses' arguments. Unknown keys fail in the constructors, as TypeError."""
+    members = dict(data)
+    members["layers"] = {Layer(kind): _layer_scheme(**scheme) for kind, scheme in members.get("layers", {}).items()}
+    members["between"] = tuple(Between(name) for name in members.get("between", ()))
+    members["exclude"] = tuple(members.get("exclude", ()))
+    if (need := members.get("calibration")) is not None:
+        members["calibration"] = CalibrationNeed(**{**need, "method": CalibrationMethod(need["method"])})
+    return members
+
+
+def _layer_scheme(*, weights: dict[str, Any], activations: dict[str, Any] | None = None) -> LayerScheme:
+    return LayerScheme(
+        weights=WeightScheme(**{**weights, "granularity": Granularity(weights["granularity"])}),
+        activations=ActivationScheme(**activations) if activations is not None else None,
+    )
