@@ -23,8 +23,8 @@ LONG_SIDE_PIXELS: Final = 640
 MAX_PHOTOS: Final = 256
 COMPARISON_EVERY: Final = 4
 # what the scikit-image wheel carries itself (the rest of its pictures would be downloaded); all public domain or CC0
-BUNDLED_CALIBRATION: Final = ("astronaut.png", "chelsea.png", "motorcycle_left.png", "hubble_deep_field.jpg")
-BUNDLED_COMPARISON: Final = ("coffee.png", "rocket.jpg")
+BUNDLED_CALIBRATION: Final = ("chelsea.png", "motorcycle_left.png", "rocket.jpg", "hubble_deep_field.jpg")
+BUNDLED_COMPARISON: Final = ("astronaut.png", "coffee.png")  # a person and a thing, both clearly the subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def bundled_photographs() -> CalibrationData:
     folder = Path(skimage.__file__).parent / "data"
     return CalibrationData(
         calibration=tuple(view for name in BUNDLED_CALIBRATION for view in _views(_read(folder / name))),
-        comparison=tuple(_read(folder / name) for name in BUNDLED_COMPARISON),
+        comparison=tuple(view for name in BUNDLED_COMPARISON for view in _framings(_read(folder / name))),
         provenance="photographs bundled with scikit-image",
     )
 
@@ -82,11 +82,16 @@ def _read(path: Path) -> Photo:
         raise ImageError("a calibration photograph can't be read", got=path, hint="remove or replace it") from error
 
 
-def _views(photo: Photo) -> tuple[Photo, ...]:
-    """The photo whole, its four overlapping quarters, mirrored, darker and brighter."""
+def _framings(photo: Photo) -> tuple[Photo, ...]:
+    """The photo whole, mirrored, and its four overlapping quarters."""
     height, width = photo.shape[:2]
     tall, wide = height * 2 // 3, width * 2 // 3
     quarters = [photo[y : y + tall, x : x + wide] for y in (0, height - tall) for x in (0, width - wide)]
+    return (photo, np.ascontiguousarray(photo[:, ::-1]), *quarters)
+
+
+def _views(photo: Photo) -> tuple[Photo, ...]:
+    """The framings, and the photo darker and brighter."""
     value = photo.astype(np.float32) / 255.0
     relit = [np.round(255.0 * value**gamma).astype(np.uint8) for gamma in (2.2, 0.5)]
-    return (photo, *quarters, np.ascontiguousarray(photo[:, ::-1]), *relit)
+    return (*_framings(photo), *relit)

@@ -30,9 +30,6 @@ class Between(str, Enum):
 
     ADD = "add"
     RELU = "relu"
-    RESIZE = "resize"
-    MEAN = "mean"
-    CONCAT = "concat"
 
 
 class Granularity(str, Enum):
@@ -41,13 +38,6 @@ class Granularity(str, Enum):
     TENSOR = "tensor"
     CHANNEL = "channel"
     BLOCK = "block"
-
-
-class CalibrationMethod(str, Enum):
-    """How activation ranges come from samples."""
-
-    MINMAX = "minmax"
-    PERCENTILE = "percentile"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +82,8 @@ class LayerScheme:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationNeed:
-    """Which samples the activation ranges come from."""
+    """How many inputs activation ranges are measured on: from the smallest to the largest value seen."""
 
-    method: CalibrationMethod
     samples: int
 
     def __post_init__(self) -> None:
@@ -150,7 +139,7 @@ def _recipe_members(data: Any) -> dict[str, Any]:
     members["between"] = tuple(Between(name) for name in members.get("between", ()))
     members["exclude"] = tuple(members.get("exclude", ()))
     if (need := members.get("calibration")) is not None:
-        members["calibration"] = CalibrationNeed(**{**need, "method": CalibrationMethod(need["method"])})
+        members["calibration"] = CalibrationNeed(**need)
     return members
 
 

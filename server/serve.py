@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import OptionError
 from server.config import ServerConfig
+from server.heap import limit_heap
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -71,6 +72,7 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     early wait instead of failing.
     """
     listening = address.listen()
+    limit_heap()
     from edge_runtime.service import open_service
     from server.app import create_app
 

@@ -46,6 +46,8 @@ class NanoBanana:
             components=(_text(weights), _vision(weights, data), _context(data), _render(data)),
             settings={
                 "vocabulary": vocabulary_json(),
+                # the manifest sorts the members of objects; the graph's axis keeps the order of training
+                "color_axis": list(vocabulary().colors),
                 "max_instruction_bytes": MAX_BYTES,
                 "mask_pixels": PHOTO_SIDE_PIXELS,
                 "context_pixels": CONTEXT_PIXELS,

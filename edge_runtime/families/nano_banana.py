@@ -44,6 +44,7 @@ class NanoBanana:
             self._mask_pixels = int(self._settings["mask_pixels"])
             self._context_pixels = int(self._settings["context_pixels"])
             self._local = frozenset(self._settings["local_adjustments"])
+            self._colors = [self.vocabulary.colors[name] for name in self._settings["color_axis"]]
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError("the artifact's settings don't fit nano-banana", got=error) from error
 
@@ -96,8 +97,7 @@ class NanoBanana:
         return self._sessions[name]
 
     def _edits(self, result: Mapping[str, NDArray[Any]]) -> tuple[Edit, ...]:
-        names = list(self.vocabulary.colors)
-        color = self.vocabulary.colors[names[int(result["color"][0].argmax())]]
+        color = self._colors[int(result["color"][0].argmax())]
         edits = []
         for region, row in zip(self.vocabulary.regions, result["amounts"][0], strict=True):
             for adjustment, value in zip(self.vocabulary.adjustments, row, strict=True):

@@ -28,7 +28,7 @@ STATIC = Recipe.from_json(
         "description": "",
         "layers": {"matmul": {"weights": SEVEN_BITS, "activations": {"bits": 8, "signed": False}}},
         "between": ["add", "relu"],
-        "calibration": {"method": "minmax", "samples": 8},
+        "calibration": {"samples": 8},
     },
 )
 
@@ -146,7 +146,7 @@ def test_without_calibration_inputs_it_says_so(exported, tmp_path):
 )
 def test_what_onnx_cannot_hold_is_refused(exported, tmp_path, layers):
     recipe = Recipe.from_json(
-        "odd", {"description": "", "layers": layers, "calibration": {"method": "minmax", "samples": 4}}
+        "odd", {"description": "", "layers": layers, "calibration": {"samples": 4}}
     )
     with pytest.raises(ConversionError):
         quantised(mask_component(), recipe, exported, tmp_path)
@@ -191,7 +191,7 @@ def test_full_range_would_saturate_on_this_kind_of_processor_or_agree(exported, 
                 "activations": {"bits": 8, "signed": False},
             }
         },
-        "calibration": {"method": "minmax", "samples": 8},
+        "calibration": {"samples": 8},
     }
     _, _, loose = quantised(mask_component(), Recipe.from_json("full", full), exported, tmp_path)
     _, _, tight = quantised(mask_component(), load_recipe("int8"), exported, tmp_path)

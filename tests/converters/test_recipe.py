@@ -59,7 +59,7 @@ def test_unknown_name_lists_what_exists():
         changed("layers", "matmul", "weights", value={"bits": 4}),
         changed("layers", "matmul", "activations", value={"bits": 16, "signed": False}),
         changed("between", value=["softmax"]),
-        changed("calibration", value={"method": "minmax", "samples": 0}),
+        changed("calibration", value={"samples": 0}),
         changed("calibration", value={"method": "guess", "samples": 8}),
         changed("calibration", value=None),
         changed("name", value="other"),

@@ -64,6 +64,15 @@ def test_the_issues_own_instructions(editor: Editor, instruction: str, expected:
     assert plan.beyond < 0.5
 
 
+@pytest.mark.parametrize(
+    ("instruction", "color"),
+    [("white background", "white"), ("mach den Hintergrund blau", "blue"), ("replace the background with black", "black")],
+)
+def test_the_background_gets_the_colour_that_was_named(editor: Editor, instruction: str, color: str) -> None:
+    (fill,) = editor.plan(instruction).edits
+    assert (fill.adjust, fill.color) == ("fill", editor.vocabulary.colors[color])
+
+
 def test_strength_words_change_the_amount(editor: Editor) -> None:
     amounts = [editor.plan(text).edits[0].amount for text in ("slightly warmer", "warmer", "much warmer")]
     assert amounts == sorted(amounts) and amounts[2] - amounts[0] > 0.2
