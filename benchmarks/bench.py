@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import agreement, language, mask_iou, node
-from benchmarks.table import jpeg, photographs
+from benchmarks.table import jpeg, markdown, photographs
 from converters.convert import Request, convert
 from edge_runtime.artifact import Artifact
 from edge_runtime.editor import EMBEDDED
@@ -57,7 +57,7 @@ def sizes(folders: dict[str, Path]) -> str:
         for part in components:
             rows.append([name, part.name, part.precision, f"{part.bytes / 1e6:.2f}", part.note or ""])
         rows.append([name, "all", "", f"{sum(part.bytes for part in components) / 1e6:.2f}", ""])
-    return agreement.markdown(["artifact", "component", "precision", "MB", "note"], rows)
+    return markdown(["artifact", "component", "precision", "MB", "note"], rows)
 
 
 def main() -> None:
@@ -90,8 +90,9 @@ def main() -> None:
     page = ["# Benchmarks", f"Printed by `python -m benchmarks.bench --data FOLDER` on: {machine()}."]
     for title, (lead, measure) in sections.items():
         _say(f"measuring: {title}")
-        page += [f"## {title}", *([lead] if lead else []), measure()]
-        print("\n\n".join(page[-3:]), end="\n\n", flush=True)
+        section = [f"## {title}", *([lead] if lead else []), measure()]
+        print("\n\n".join(section), end="\n\n", flush=True)
+        page += section
     if options.write:
         options.write.write_text("\n\n".join(page) + "\n", encoding="utf-8")
 

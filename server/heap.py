@@ -1,7 +1,8 @@
 """Keeps the C library from holding memory that was freed. Called once, before threads start.
 
 glibc gives every thread a heap of its own, and each keeps what a large photo once needed: 250 edits of mixed sizes
-held 608 MB with its defaults, 230 MB with these two settings. Other C libraries have no such setting and are left alone.
+held 608 MB with its defaults, 230 MB with these two settings. Other C libraries have no such setting; they are left
+alone.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def test_the_issues_own_instructions(editor: Editor, instruction: str, expected:
 
 @pytest.mark.parametrize(
     ("instruction", "color"),
-    [("white background", "white"), ("mach den Hintergrund blau", "blue"), ("replace the background with black", "black")],
+    [("white background", "white"), ("mach den Hintergrund blau", "blue"), ("make the background black", "black")],
 )
 def test_the_background_gets_the_colour_that_was_named(editor: Editor, instruction: str, color: str) -> None:
     (fill,) = editor.plan(instruction).edits
