@@ -46,7 +46,7 @@ def convert(request: Request, progress: Progress = lambda line: None) -> Convers
 
     The destination appears at once and complete, or not at all.
     """
-    source: Source = plugins.load("converters.sources", request.source.replace("-", "_"))
+    source: Source = plugins.load("converters.sources", request.source)
     target: Target = plugins.load("converters.targets", request.target)
     recipe = load_recipe(request.recipe)
     checkpoint = _check(request, source)

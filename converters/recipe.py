@@ -43,7 +43,7 @@ class Granularity(str, Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightScheme:
     """Signed symmetric integers. `reduced_range` leaves one bit unused: without VNNI, x86 adds two 8x8-bit products
-    in 16 bits and saturates (measured: 20 dB instead of 43 dB), and 7-bit weights can't overflow.
+    in 16 bits and saturates, which 7-bit weights can't (measured on masks of cats: IoU 0.58 instead of 0.68).
     """
 
     bits: int
