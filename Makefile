@@ -31,7 +31,7 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev ## latency, memory, language, masks; DATA=folder adds the masks
 	$(BIN)/python -m benchmarks.bench --data $(DATA)
 
-train: $(VENV)/.dev ## train nano-banana from DATA (about two hours on two cores)
+train: $(VENV)/.dev ## train nano-banana from DATA (about 80 minutes on two cores)
 	$(BIN)/python -m converters.nano_banana.train --data $(DATA)
 
 embed: $(VENV)/.dev ## rebuild the embedded int8 artifact from the committed checkpoint
