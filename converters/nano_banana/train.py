@@ -49,7 +49,7 @@ def main() -> None:
         if options.data is None:
             parser.error("--data is needed for training: a folder with photos/ and seg/")
         if missing := [name for name in ("photos", "seg") if not (options.data / name).is_dir()]:
-            parser.error(f"{options.data} has no folder {' and no folder '.join(missing)}; docs/nano-banana.md says more")
+            parser.error(f"{options.data} has no folder {' and '.join(missing)}; docs/nano-banana.md says more")
         common = ["--seed", str(options.seed), "--device", options.device, *["--resume"] * options.resume]
         text = ["text", *common, "--minutes", str(options.text_minutes)]
         vision = ["vision", *common, "--minutes", str(options.vision_minutes), "--data", str(options.data)]
