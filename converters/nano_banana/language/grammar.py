@@ -39,7 +39,7 @@ CONTRAST = 0.35
 BARE = 0.4
 """How often the whole image isn't named, as in "a bit warmer, and blur the background"."""
 
-SHOPPING_LIST = 0.25
+SHOPPING_LIST = 0.5
 """How often several edits begin as "a bit warmer, more contrast, ..."; what follows may name a region."""
 
 ONLY_BEYOND, ALSO_BEYOND, NOTHING = 0.11, 0.05, 0.025
