@@ -18,6 +18,7 @@ from edge_runtime.artifact import Artifact
 from edge_runtime.engine import Engine, Session
 from edge_runtime.errors import ArtifactError, InstructionError
 from edge_runtime.family import Pixels
+from edge_runtime.images import resize_to
 from edge_runtime.plan import Edit, Plan, Vocabulary
 from edge_runtime.request import Step
 
@@ -124,8 +125,8 @@ class NanoBanana:
 
     def _mask(self, pixels: Pixels) -> Floats:
         side = self._mask_pixels
-        photo = Image.fromarray(pixels).convert("RGB").resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
-        return self._session("vision").run({"image": np.asarray(photo)[None]})["subject"]
+        photo = np.ascontiguousarray(resize_to(pixels, side, side)[..., :3])
+        return self._session("vision").run({"image": photo[None]})["subject"]
 
     def _context(
         self, pixels: Pixels, factor: int, mask: Floats, amounts: Floats
