@@ -56,18 +56,21 @@ def cli(verbose: bool) -> None:
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
               help="Where the result goes: .jpg, .png or .webp.")
 @click.option("--plan", "plan_json", help="An edit plan as JSON (or @FILE) instead of an instruction.")
+@click.option("--mask", type=click.Path(dir_okay=False, path_type=Path),
+              help="A picture that is transparent, or white on black, where the edit belongs.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A model's name or an artifact's folder.")
 @click.option("--size", default="auto", show_default=True, help="Fit into this many pixels: 1024 or 1024x768.")
 @click.option("--quality", default=90, show_default=True, help="JPEG and WebP quality, 1 to 100.")
 @click.option("--json", "as_json", is_flag=True, help="Print plan, model, times and warnings as JSON.")
 def edit(
-    photo: Path, instruction: str | None, output: Path, plan_json: str | None, model: str, size: str, quality: int,
-    as_json: bool,
+    photo: Path, instruction: str | None, output: Path, plan_json: str | None, mask: Path | None, model: str, size: str,
+    quality: int, as_json: bool,
 ) -> None:
     """Edit PHOTO as INSTRUCTION says: nanoedge edit photo.jpg "warmer, blur the background" -o out.jpg"""
     request = EditRequest(
-        image=_read(photo), instruction=instruction, plan=None if plan_json is None else _plan_data(plan_json),
-        size=Size.parse(size), output_format=_output_format(output), quality=quality,
+        image=_read(photo), mask=None if mask is None else _read(mask), instruction=instruction,
+        plan=None if plan_json is None else _plan_data(plan_json), size=Size.parse(size),
+        output_format=_output_format(output), quality=quality,
     )
     result = _run(request, model)
     _write(output, result.image)

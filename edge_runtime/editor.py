@@ -15,9 +15,10 @@ from types import TracebackType
 from edge_runtime import images, plugins
 from edge_runtime.artifact import Artifact
 from edge_runtime.engine import Engine
-from edge_runtime.family import Family, Model, Pixels
+from edge_runtime.errors import PlanError
+from edge_runtime.family import Family, Mask, Model, Pixels
 from edge_runtime.machine import Machine
-from edge_runtime.plan import Plan, Vocabulary, parse_plan
+from edge_runtime.plan import MASKED, Plan, Vocabulary, parse_plan, within_mask, without_mask
 from edge_runtime.request import EditRequest, EditResult, Step, check_instruction
 
 EMBEDDED = Path(__file__).with_name("embedded") / "nano-banana"
@@ -84,8 +85,11 @@ class Editor:
         yield clock.start("decode", 0.05)
         photo = images.decode(request.image, self.limits, request.size)
         pixels = photo.pixels
+        notes: list[str] = []
+        mask = self._mask(request, pixels)
+        plan, dropped = _fitted(plan, mask is not None, self.vocabulary, asked=request.plan is not None)
         if plan.edits:
-            pixels = yield from _clocked(self._model.render(pixels, plan), clock)
+            pixels = yield from _clocked(self._model.render(pixels, plan, mask), clock, notes)
         yield clock.start("encode", 0.9)
         has_alpha = photo.has_alpha or any(edit.adjust == "remove" for edit in plan.edits)
         output_format = request.output_format or _natural_format(photo.source_format, has_alpha)
@@ -93,8 +97,14 @@ class Editor:
         return EditResult(
             image=encoded, media_type=media_type, width=pixels.shape[1], height=pixels.shape[0], plan=plan,
             model=self.artifact.manifest.name, version=self.artifact.version, seconds=clock.stop(),
-            warnings=(*photo.warnings, *_plan_warnings(plan), *warnings),
+            warnings=(*photo.warnings, *dropped, *_plan_warnings(plan), *notes, *warnings),
         )
+
+    def _mask(self, request: EditRequest, pixels: Pixels) -> Mask | None:
+        if request.mask is None:
+            return None
+        height, width = pixels.shape[:2]
+        return images.decode_mask(request.mask, self.limits, width, height)
 
     def close(self) -> None:
         """Release the graphs."""
@@ -131,14 +141,34 @@ class _StageClock:
         return dict(self._seconds)
 
 
-def _clocked(steps: Generator[Step, None, Pixels], clock: _StageClock) -> Generator[Step, None, Pixels]:
+def _clocked(
+    steps: Generator[Step, None, Pixels], clock: _StageClock, notes: list[str]
+) -> Generator[Step, None, Pixels]:
+    """Pass the steps on, timed; their notes for the user are kept."""
     while True:
         try:
             step = next(steps)
         except StopIteration as finished:
             pixels: Pixels = finished.value
             return pixels
+        if step.note:
+            notes.append(step.note)
         yield clock.start(step.stage, step.fraction)
+
+
+def _fitted(plan: Plan, has_mask: bool, vocabulary: Vocabulary, asked: bool) -> tuple[Plan, tuple[str, ...]]:
+    """Fit a plan to the mask that was given or not; `asked`: the caller wrote the plan, so nothing may be dropped."""
+    if has_mask:
+        return within_mask(plan, vocabulary), ()
+    if MASKED not in plan.regions:
+        return plan, ()
+    names = ", ".join(edit.adjust for edit in plan.edits if edit.region == MASKED)
+    if asked:
+        raise PlanError(
+            "the plan edits the masked area but no mask was given", got=names,
+            hint="send a mask: transparent, or white on black, where the edit belongs", param="mask",
+        )
+    return without_mask(plan), (f"left out because no mask was given: {names}; paint over the place and try again",)
 
 
 def _natural_format(source_format: str, has_alpha: bool) -> str:

@@ -19,6 +19,9 @@ from edge_runtime.request import Step
 Pixels = NDArray[np.uint8]
 """uint8 (height, width, 4): RGBA, sRGB, straight alpha."""
 
+Mask = NDArray[np.float32]
+"""float32 (height, width) of the photo: 1 where the user wants the edit."""
+
 
 class Model(Protocol):
     """An opened artifact. Used by one thread at a time."""
@@ -30,8 +33,11 @@ class Model(Protocol):
     def plan(self, instruction: str) -> Plan:
         """Read an instruction; raises InstructionError when it is too long for the model."""
 
-    def render(self, pixels: Pixels, plan: Plan) -> Generator[Step, None, Pixels]:
-        """Carry the plan out, yielding a step before each stage; returns pixels of the same size."""
+    def render(self, pixels: Pixels, plan: Plan, mask: Mask | None) -> Generator[Step, None, Pixels]:
+        """Carry the plan out, yielding a step before each stage; the result may have another size.
+
+        Edits of the region `masked` need the mask.
+        """
 
     def close(self) -> None:
         """Release all memory. The model can't be used afterwards."""

@@ -36,6 +36,7 @@ from edge_runtime.limits import Limits as Limits
 from edge_runtime.request import OUTPUT_FORMATS, Size
 
 Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.float32]
 
 # The classes are called directly instead of Image.open: no other reader can be reached by a crafted file, multi-picture
 # JPEG stays a plain JPEG, and the size limit is ours alone. Pillow's own limit is a process-wide variable, and turning
@@ -56,6 +57,8 @@ _TURNS: Final = {
 }
 _MAX_SIDE_PIXELS: Final = {"jpeg": 65_500, "webp": 16_383, "png": 2**31 - 1}
 _STRIP_BYTES: Final = 1 << 20
+_MASK_TOLERANCE: Final = 0.02
+_LEAST_MARKED: Final = 16.0
 _TILE_WIDTH, _TILE_LENGTH = TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH
 
 
@@ -100,6 +103,34 @@ def decode(data: bytes, limits: Limits, fit: Size | None = None) -> Photo:
         return Photo(
             pixels=_pixels_of(picture), has_alpha=picture.mode == "RGBA", source_format=name, warnings=tuple(warnings)
         )
+
+
+def decode_mask(data: bytes, limits: Limits, width: int, height: int) -> Mask:
+    """Decode a mask for a photo of width x height: float32 (height, width), 1 where the edit belongs.
+
+    A picture with transparent pixels marks by transparency, another one by white. Raises what `decode` raises, and
+    ImageError for other proportions than the photo's or a mask that marks nothing.
+    """
+    try:
+        picture = decode(data, limits)
+    except ImageError as error:
+        raise type(error)(f"the mask can't be used: {error}", param="mask") from error
+    tall, wide = picture.pixels.shape[:2]
+    if abs(wide * height - tall * width) > max(wide * height, tall * width) * _MASK_TOLERANCE:
+        raise ImageError(
+            "the mask has other proportions than the photo", got=f"{wide} x {tall}", allowed=f"{width} x {height}",
+            hint="send a mask of the photo's size", param="mask",
+        )
+    if picture.has_alpha:
+        marked = 255 - picture.pixels[..., 3]
+    else:
+        marked = np.asarray(Image.fromarray(picture.pixels).convert("L"))
+    scaled = np.asarray(Image.fromarray(marked).resize((width, height), Image.Resampling.BILINEAR), np.float32)
+    if scaled.max() < _LEAST_MARKED:
+        raise ImageError(
+            "the mask marks nothing", hint="make the area to edit transparent, or white on black", param="mask"
+        )
+    return scaled / 255.0
 
 
 def encode(

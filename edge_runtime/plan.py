@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_runtime.errors import PlanError
 
 HEX_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 MAX_EDITS = 64
+MASKED = "masked"
+"""The region that the user painted."""
+
+ERASING = "inpaint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adjustment:
-    """One adjustment as the manifest describes it; `low`..`high` is the allowed amount."""
+    """One adjustment as the manifest describes it; `low`..`high` is the allowed amount.
+
+    A look is a `mix` of others: their amounts at strength 1, which the graphs add. `takes_color`: its edits have a
+    colour.
+    """
 
     name: str
     low: float
@@ -29,6 +37,8 @@ class Adjustment:
     unit: str
     definition: str
     label: Mapping[str, str]
+    mix: Mapping[str, float] = field(default_factory=dict)
+    takes_color: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +85,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """One adjustment of a plan. `color` (`#rrggbb`) belongs to `fill` alone."""
+    """One adjustment of a plan. `color` (`#rrggbb`) belongs to those that take one."""
 
     adjust: str
     amount: float
@@ -145,10 +155,11 @@ def _parse_edit(data: object, vocabulary: Vocabulary) -> Edit:
 
 
 def _edit_color(data: Mapping[str, Any], vocabulary: Vocabulary) -> str | None:
-    if data["adjust"] == "fill":
+    if vocabulary.adjustment(data["adjust"]).takes_color:
         return vocabulary.color(data.get("color", "white"))
     if "color" in data:
-        raise PlanError("only 'fill' takes a colour", got=data["adjust"], param="plan")
+        allowed = ", ".join(a.name for a in vocabulary.adjustments if a.takes_color)
+        raise PlanError("this adjustment takes no colour", got=data["adjust"], allowed=allowed, param="plan")
     return None
 
 
@@ -157,3 +168,23 @@ def _number(value: object, name: str, low: float, high: float) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high:
         return float(value)
     raise PlanError(f"{name} is out of range", got=value, allowed=f"{low:g} to {high:g}", param="plan")
+
+
+def within_mask(plan: Plan, vocabulary: Vocabulary) -> Plan:
+    """Confine a plan to the user's mask: edits of the whole photo become edits of the masked area where they can.
+
+    Erasing what is marked isn't beyond the model any more.
+    """
+    edits = tuple(
+        replace(edit, region=MASKED)
+        if edit.region == "all" and MASKED in vocabulary.adjustment(edit.adjust).regions
+        else edit
+        for edit in plan.edits
+    )
+    erases = any(edit.adjust == ERASING for edit in edits)
+    return replace(plan, edits=edits, beyond=0.0 if erases else plan.beyond)
+
+
+def without_mask(plan: Plan) -> Plan:
+    """Return the plan without the edits that need a mask."""
+    return replace(plan, edits=tuple(edit for edit in plan.edits if edit.region != MASKED))

@@ -42,9 +42,14 @@ class Size:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditRequest:
-    """One edit. `image` is the encoded photo; either `instruction` or `plan` (JSON data) says what to do."""
+    """One edit. `image` is the encoded photo; either `instruction` or `plan` (JSON data) says what to do.
+
+    `mask` is an encoded picture of the photo's proportions: transparent where the edit belongs, as in OpenAI's API, or
+    without transparency white where it belongs.
+    """
 
     image: bytes = field(repr=False)
+    mask: bytes | None = field(default=None, repr=False)
     instruction: str | None = None
     plan: Mapping[str, object] | None = None
     model: str = DEFAULT_MODEL
@@ -83,10 +88,14 @@ class EditResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Progress of a running edit: the stage that starts now and the share that is done, 0..1."""
+    """Progress of a running edit: the stage that starts now and the share that is done, 0..1.
+
+    `note` is a sentence for the user about what was left out or is likely to disappoint.
+    """
 
     stage: str
     fraction: float
+    note: str = ""
 
 
 def check_instruction(text: str) -> None:

@@ -46,6 +46,7 @@ def _edit_request(fields: Fields) -> EditRequest:
     size = fields.get("size")
     return EditRequest(
         image=_photo(fields),
+        mask=_mask(fields),
         instruction=_instruction(fields),
         plan=fields.plan(),
         model=fields.text("model") or DEFAULT_MODEL,
@@ -77,6 +78,18 @@ def _photo(fields: Fields) -> bytes:
     if text is not None:
         return from_base64(text, "image_base64")
     return upload(parts[0], "image") if url is None else from_url(url)
+
+
+def _mask(fields: Fields) -> bytes | None:
+    """Return the mask, a file or base64, if there is one."""
+    parts, text = fields.files("mask"), fields.text("mask_base64")
+    if (given := len(parts) + (text is not None)) > 1:
+        raise ImageError(
+            "give at most one mask", got=f"{given} masks", allowed="mask (a file) or mask_base64", param="mask"
+        )
+    if text is not None:
+        return from_base64(text, "mask_base64")
+    return upload(parts[0], "mask") if parts else None
 
 
 def _wants_image() -> bool:

@@ -1,6 +1,6 @@
 """`POST /v1/images/edits` for clients of OpenAI's API: `client.images.edit(...)` works unchanged.
 
-What can't be done here (several photos, a mask, several results, streaming, result URLs) is refused with a message;
+What can't be done here (several photos, several results, streaming, result URLs) is refused with a message;
 options without a meaning here are ignored with a warning in the answer. `size` is a box that the result fits into.
 """
 
@@ -42,6 +42,7 @@ def _edit_request(fields: Fields) -> EditRequest:
     _refuse_the_impossible(fields)
     return EditRequest(
         image=_photo(fields),
+        mask=_mask(fields),
         instruction=_prompt(fields),
         plan=fields.plan(),
         model=fields.text("model") or DEFAULT_MODEL,
@@ -53,10 +54,8 @@ def _edit_request(fields: Fields) -> EditRequest:
 
 
 def _refuse_the_impossible(fields: Fields) -> None:
-    if fields.files("mask") or fields.get("mask"):
-        raise OptionError(
-            "a mask is not supported", hint="name the region in the prompt, e.g. 'blur the background'", param="mask"
-        )
+    if fields.get("mask"):
+        raise OptionError("the mask must be a file", got="text", hint="send it as a file part", param="mask")
     if (count := fields.integer("n", 1)) != 1:
         raise OptionError("only one result is made", got=f"n={count}", allowed="n=1", param="n")
     if fields.flag("stream"):
@@ -98,6 +97,13 @@ def _photo(fields: Fields) -> bytes:
             code="missing_image", param="image",
         )
     return upload(parts[0], "image") if parts else from_url(urls[0])
+
+
+def _mask(fields: Fields) -> bytes | None:
+    parts = fields.files("mask")
+    if len(parts) > 1:
+        raise ImageError("give at most one mask", got=f"{len(parts)} masks", allowed="one", param="mask")
+    return upload(parts[0], "mask") if parts else None
 
 
 def _answer(result: EditResult, fields: Fields) -> dict[str, object]:

@@ -1,35 +1,84 @@
-"""nano-banana: read the instruction, find the subject if a region is named, render. NumPy between four small graphs.
+"""nano-banana: read the instruction, then restore, correct, render and place. NumPy between small graphs.
 
-`text` turns bytes into a plan, `vision` finds the subject at 256 px, `context` looks at a copy of at most 384 px for
-everything that needs the whole photo, `render` makes the full-size picture, in strips when it is large. `vision`
-and `context` are only run for plans that need them.
+`text` turns bytes into a plan; `vision` finds subject and skin at 256 px; `fill` and `restore` mend the pixels, tile by
+tile; `auto` looks at the photo for the automatic corrections; `context` looks at a copy of at most 256 px for everything
+that needs the whole photo; `render` makes the full-size picture, in strips when it is large. What a plan doesn't need is
+not run. Turning, cropping and the like come last and are no graphs (`edge_runtime.canvas`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edge_runtime import canvas
 from edge_runtime.artifact import Artifact
 from edge_runtime.engine import Engine, Session
-from edge_runtime.errors import ArtifactError, InstructionError
-from edge_runtime.family import Pixels
+from edge_runtime.errors import ArtifactError, InstructionError, PlanError
+from edge_runtime.family import Mask, Pixels
 from edge_runtime.images import resize_to
-from edge_runtime.plan import Edit, Plan, Vocabulary
+from edge_runtime.plan import ERASING, MASKED, Edit, Plan, Vocabulary
 from edge_runtime.request import Step
+from edge_runtime.restoration import Graph, filled_blocks, mended, mended_inside
+from edge_runtime.tiles import strips
 
 Floats = NDArray[np.float32]
+Masks = Mapping[str, Mask]
+"""Region -> float32 mask of any size that covers the whole photo."""
 
 STRIP_PIXELS: Final = 400_000
 """Pixels times region rows that are rendered at once. It bounds the memory of `render` and keeps its planes near the
 caches: at 1024 px with two regions, strips are twice as fast as the whole photo at once."""
 
-_HALO_ROWS: Final = 4
-"""Rows beyond a strip that sharpening looks at."""
+MAX_UPSCALED_PIXELS: Final = 64_000_000
+_SIDES: Final = ("subject", "background")
+_SEEN: Final = (*_SIDES, "skin")
+_FAINTEST: Final = {"subject": 0.004, "skin": 0.001}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    """The manifest's settings that are read here."""
+
+    vocabulary: Vocabulary
+    max_bytes: int
+    mask_pixels: int
+    context_pixels: int
+    halo_rows: int
+    colors: list[str]
+    restore: list[str]
+    corrections: Mapping[str, list[str]]
+    local: frozenset[str]
+    full: frozenset[str]
+    cutting: frozenset[str]
+    canvas: frozenset[str]
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any]) -> _Settings:
+        """Check and convert the manifest's member; raises ArtifactError."""
+        try:
+            vocabulary = Vocabulary.from_json(settings["vocabulary"])
+            return cls(
+                vocabulary=vocabulary,
+                max_bytes=int(settings["max_instruction_bytes"]),
+                mask_pixels=int(settings["mask_pixels"]),
+                context_pixels=int(settings["context_pixels"]),
+                halo_rows=int(settings["halo_rows"]),
+                colors=[vocabulary.colors[name] for name in settings["color_axis"]],
+                restore=list(settings["restore_axis"]),
+                corrections=dict(settings["corrections"]),
+                local=frozenset(settings["local_adjustments"]),
+                full=frozenset(settings["full_adjustments"]),
+                cutting=frozenset(settings["cutting_adjustments"]),
+                canvas=frozenset(settings["canvas_adjustments"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError("the artifact's settings don't fit nano-banana", got=error) from error
 
 
 class NanoBanana:
@@ -38,50 +87,40 @@ class NanoBanana:
     def __init__(self, artifact: Artifact, engine: Engine, threads: int, device: str) -> None:
         self._artifact, self._engine, self._threads, self._device = artifact, engine, threads, device
         self._sessions: dict[str, Session] = {}
-        self._settings = artifact.manifest.settings
-        try:
-            self.vocabulary: Vocabulary = Vocabulary.from_json(self._settings["vocabulary"])
-            self._max_bytes = int(self._settings["max_instruction_bytes"])
-            self._mask_pixels = int(self._settings["mask_pixels"])
-            self._context_pixels = int(self._settings["context_pixels"])
-            self._local = frozenset(self._settings["local_adjustments"])
-            self._colors = [self.vocabulary.colors[name] for name in self._settings["color_axis"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError("the artifact's settings don't fit nano-banana", got=error) from error
+        self._settings = _Settings.read(artifact.manifest.settings)
+        self.vocabulary: Vocabulary = self._settings.vocabulary
 
     def plan(self, instruction: str) -> Plan:
         """Read an instruction. Amounts come in steps of 0.01."""
-        encoded = instruction.strip().encode()
-        if len(encoded) > self._max_bytes:
+        encoded, allowed = instruction.strip().encode(), self._settings.max_bytes
+        if len(encoded) > allowed:
             raise InstructionError(
-                "the instruction is too long for this model",
-                got=f"{len(encoded)} bytes of UTF-8",
-                allowed=f"at most {self._max_bytes} bytes",
-                param="prompt",
+                "the instruction is too long for this model", got=f"{len(encoded)} bytes of UTF-8",
+                allowed=f"at most {allowed} bytes", param="prompt",
             )
         tokens = np.frombuffer(encoded, np.uint8).astype(np.int32)[None]
-        result = self._session("text").run({"tokens": tokens})
+        result = self._run("text", tokens=tokens)
         return Plan(edits=self._edits(result), beyond=float(result["beyond"][0]))
 
-    def render(self, pixels: Pixels, plan: Plan) -> Generator[Step, None, Pixels]:
+    def render(self, pixels: Pixels, plan: Plan, mask: Mask | None) -> Generator[Step, None, Pixels]:
         """Carry the plan out on uint8 (height, width, 4)."""
-        regional = plan.regions - {"all"} != frozenset()
-        mask: Floats = np.ones((1, 1, self._mask_pixels, self._mask_pixels), np.float32)
-        if regional:
+        masks: dict[str, Mask] = {} if mask is None else {MASKED: mask}
+        if plan.regions & {*_SEEN}:
             yield Step(stage="vision", fraction=0.1)
-            mask = self._mask(pixels)
-        amounts, colors = self._rows(plan, regional)
-        factor = max(1, -(-max(pixels.shape[:2]) // self._context_pixels))
-        layers, matte = _neutral_context(len(amounts))
-        if regional or any(edit.adjust in self._local for edit in plan.edits):
-            yield Step(stage="context", fraction=0.3)
-            layers, matte = self._context(pixels, factor, mask, amounts)
-        result = np.empty_like(pixels)
-        feeds = {"amounts": amounts, "color": colors}
-        for top, bottom in _strips(pixels.shape[0], pixels.shape[1] * len(amounts), factor):
-            yield Step(stage="render", fraction=0.4 + 0.5 * top / pixels.shape[0])
-            result[top:bottom] = self._strip(pixels, layers, matte, factor, (top, bottom), feeds)
-        return result
+            masks |= self._masks(pixels)
+            for note in _doubts(plan, masks):
+                yield Step(stage="vision", fraction=0.1, note=note)
+        pixels = yield from self._restored(pixels, _of(plan, {*self._settings.restore} - {"upscale"}), masks)
+        corrections = np.zeros(len(self.vocabulary.adjustments), np.float32)
+        if asked := _of(plan, self._settings.corrections):
+            yield Step(stage="auto", fraction=0.4)
+            corrections = self._corrections(pixels, asked)
+        apart = {*self._settings.restore, *self._settings.corrections, *self._settings.canvas}
+        edits = [edit for edit in plan.edits if edit.adjust not in apart]
+        pixels = yield from self._rendered(pixels, edits, corrections, masks)
+        pixels = yield from self._upscaled(pixels, plan)
+        placed = _of(plan, self._settings.canvas)
+        return canvas.placed(pixels, placed, masks) if placed else pixels
 
     def close(self) -> None:
         """Close all graphs."""
@@ -89,31 +128,138 @@ class NanoBanana:
             session.close()
         self._sessions.clear()
 
-    def _session(self, name: str) -> Session:
+    def _run(self, name: str, **feeds: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
         if name not in self._sessions:
             component = self._artifact.manifest.component(name)
             self._sessions[name] = self._engine.open(
                 self._artifact.path(name), component, threads=self._threads, device=self._device
             )
-        return self._sessions[name]
+        return self._sessions[name].run(feeds)
 
     def _edits(self, result: Mapping[str, NDArray[Any]]) -> tuple[Edit, ...]:
-        color = self._colors[int(result["color"][0].argmax())]
+        color = self._settings.colors[int(result["color"][0].argmax())]
         edits = []
         for region, row in zip(self.vocabulary.regions, result["amounts"][0], strict=True):
             for adjustment, value in zip(self.vocabulary.adjustments, row, strict=True):
                 amount = round(float(np.clip(value, adjustment.low, adjustment.high)), 2)
                 if amount and region in adjustment.regions:
-                    fill = color if adjustment.name == "fill" else None
-                    edits.append(Edit(adjust=adjustment.name, amount=amount, region=region, color=fill))
+                    paint = color if adjustment.takes_color else None
+                    edits.append(Edit(adjust=adjustment.name, amount=amount, region=region, color=paint))
         return tuple(edits)
 
-    def _rows(self, plan: Plan, regional: bool) -> tuple[Floats, Floats]:
-        """Amounts (R, A) and fill colours (R, 3) of each region row; edits of `all` count in every row."""
-        rows = ("subject", "background") if regional else ("all",)
-        amounts = np.zeros((len(rows), len(self.vocabulary.adjustments)), np.float32)
+    def _square(self, pixels: Pixels) -> Pixels:
+        side = self._settings.mask_pixels
+        return np.ascontiguousarray(resize_to(pixels, side, side)[..., :3])[None]
+
+    def _masks(self, pixels: Pixels) -> dict[str, Mask]:
+        found = self._run("vision", image=self._square(pixels))
+        subject, skin = found["subject"][0, 0], found["skin"][0, 0]
+        return {"subject": subject, "background": 1.0 - subject, "skin": skin}
+
+    def _corrections(self, pixels: Pixels, asked: Sequence[Edit]) -> Floats:
+        """What the photo needs, (A,), of the groups that are asked for."""
+        needed: Floats = self._run("auto", image=self._square(pixels))["corrections"][0]
+        shares = np.zeros_like(needed)
+        for edit in asked:
+            for name in self._settings.corrections[edit.adjust]:
+                index = self.vocabulary.index(name)
+                shares[index] = max(shares[index], edit.amount)
+        return needed * shares
+
+    def _restored(self, pixels: Pixels, edits: Sequence[Edit], masks: Masks) -> Generator[Step, None, Pixels]:
+        """One run of `restore` per region that is named, the whole photo first."""
+        for region in sorted({edit.region for edit in edits}, key=self.vocabulary.regions.index):
+            chosen = [edit for edit in edits if edit.region == region]
+            graph = self._graph(chosen)
+            if region == MASKED:
+                fill = sum(edit.amount for edit in chosen if edit.adjust == ERASING)
+                pixels = yield from _stepped(mended_inside(pixels, graph, masks[MASKED], fill=fill))
+                continue
+            whole = yield from _stepped(mended(pixels, graph))
+            pixels = whole if region == "all" else canvas.blend(pixels, whole, masks[region])
+        return pixels
+
+    def _graph(self, edits: Sequence[Edit]) -> Graph:
+        """`fill` for what is marked, then `restore` with the strengths of the edits that it does."""
+        axis = self._settings.restore
+        strengths = np.zeros((1, len(axis)), np.float32)
+        for edit in edits:
+            if edit.adjust != ERASING:
+                strengths[0, axis.index(edit.adjust)] = edit.amount
+
+        def run(image: Pixels, hole: Floats) -> Pixels:
+            mask = hole[None, None]
+            if hole.any():
+                image = self._run("fill", image=image[None], mask=mask)["filled"][0]
+            if strengths.any():
+                image = self._run("restore", image=image[None], mask=0 * mask, strengths=strengths)["restored"][0]
+            return image
+
+        return run
+
+    def _upscaled(self, pixels: Pixels, plan: Plan) -> Generator[Step, None, Pixels]:
+        edits = [edit for edit in plan.edits if edit.adjust == "upscale"]
+        if not edits:
+            return pixels
+        height, width = pixels.shape[:2]
+        if 4 * height * width > MAX_UPSCALED_PIXELS:
+            raise PlanError(
+                "the photo is too large to be enlarged", got=f"{width} x {height}",
+                allowed=f"up to {MAX_UPSCALED_PIXELS // 4} pixels", hint="ask for a smaller size first", param="plan",
+            )
+        enlarged = yield from _stepped(mended(canvas.enlarge(pixels), self._graph(edits)))
+        return enlarged
+
+    def _rendered(
+        self, pixels: Pixels, edits: Sequence[Edit], corrections: Floats, masks: Masks
+    ) -> Generator[Step, None, Pixels]:
+        """One pass per kind of region: the whole photo with subject and background, the skin, the masked area."""
+        everywhere = [edit for edit in edits if edit.region == "all"]
+        extra = corrections
+        for rows in (_SIDES, ("skin", "rest"), (MASKED,)):
+            regional = [edit for edit in edits if edit.region in rows]
+            if not regional:
+                continue
+            before = pixels
+            if rows == (MASKED,):
+                if everywhere or extra.any():
+                    pixels = before = yield from self._pass(pixels, everywhere, ("all",), extra, masks)
+                pixels = yield from self._pass(pixels, regional, rows, 0.0 * extra, masks)
+                pixels = canvas.blend(before, pixels, masks[MASKED])
+            else:
+                pixels = yield from self._pass(pixels, [*everywhere, *regional], rows, extra, masks)
+            everywhere, extra = [], 0.0 * extra
+        if everywhere or extra.any():
+            pixels = yield from self._pass(pixels, everywhere, ("all",), extra, masks)
+        return pixels
+
+    def _pass(
+        self, pixels: Pixels, edits: Sequence[Edit], rows: Sequence[str], extra: Floats, masks: Masks
+    ) -> Generator[Step, None, Pixels]:
+        """Run `context` if it is needed and `render` over all strips."""
+        regional = len(rows) == 2
+        names = {edit.adjust for edit in edits}
+        amounts, colors = self._rows(edits, rows, extra)
+        factor = max(1, -(-max(pixels.shape[:2]) // self._settings.context_pixels))
+        full = names & self._settings.full or (regional and names & self._settings.cutting)
+        suffix = "_full" if full else ""
+        layers = _neutral_context(len(amounts), bool(full))
+        if regional or names & self._settings.local:
+            yield Step(stage="context", fraction=0.45)
+            mask = masks[rows[0]] if regional else np.ones((2, 2), np.float32)
+            layers = self._context(f"context{suffix}", pixels, factor, mask, amounts)
+        result = np.empty_like(pixels)
+        feeds = {"amounts": amounts, "color": colors}
+        for top, bottom in strips(pixels.shape[0], pixels.shape[1] * len(amounts), STRIP_PIXELS, factor):
+            yield Step(stage="render", fraction=0.5 + 0.4 * top / pixels.shape[0])
+            result[top:bottom] = self._strip(f"render{suffix}", pixels, layers, factor, (top, bottom), feeds)
+        return result
+
+    def _rows(self, edits: Sequence[Edit], rows: Sequence[str], extra: Floats) -> tuple[Floats, Floats]:
+        """Amounts (R, A) and colours (R, 3) of each region row; edits of `all` count in every row."""
+        amounts = np.tile(extra, (len(rows), 1))
         colors = np.ones((len(rows), 3), np.float32)
-        for edit in plan.edits:
+        for edit in edits:
             for row, region in enumerate(rows):
                 if edit.region in ("all", region):
                     amounts[row, self.vocabulary.index(edit.adjust)] += edit.amount
@@ -123,38 +269,31 @@ class NanoBanana:
         high = np.array([adjustment.high for adjustment in self.vocabulary.adjustments], np.float32)
         return np.clip(amounts, low, high), colors
 
-    def _mask(self, pixels: Pixels) -> Floats:
-        side = self._mask_pixels
-        photo = np.ascontiguousarray(resize_to(pixels, side, side)[..., :3])
-        return self._session("vision").run({"image": photo[None]})["subject"]
-
     def _context(
-        self, pixels: Pixels, factor: int, mask: Floats, amounts: Floats
-    ) -> tuple[Floats, Floats]:
-        """Layers (R, 4, h, w) and matte (1, 4, h, w) on the photo reduced by `factor`, partial blocks included."""
+        self, name: str, pixels: Pixels, factor: int, mask: Mask, amounts: Floats
+    ) -> dict[str, NDArray[Any]]:
+        """What `context` gives for the photo reduced by `factor`, partial blocks included."""
         photo = np.asarray(Image.fromarray(pixels).convert("RGB").reduce(factor))
-        result = self._session("context").run({"photo": photo[None], "mask": mask, "amounts": amounts})
-        return result["layers"], result["matte"]
+        side = (self._settings.mask_pixels,) * 2
+        if mask.shape != side:
+            mask = np.asarray(Image.fromarray(mask).resize(side, Image.Resampling.BILINEAR))
+        return dict(self._run(name, photo=photo[None], mask=mask[None, None], amounts=amounts))
 
     def _strip(
-        self, pixels: Pixels, layers: Floats, matte: Floats, factor: int, rows: tuple[int, int],
+        self, name: str, pixels: Pixels, layers: Mapping[str, NDArray[Any]], factor: int, rows: tuple[int, int],
         feeds: Mapping[str, NDArray[Any]],
     ) -> Pixels:
         """Render rows top..bottom, with a margin above and below so that no seam shows."""
         height, width = pixels.shape[:2]
-        first = max(0, rows[0] // factor - -(-_HALO_ROWS // factor))
-        last = min(-(-height // factor), -(-rows[1] // factor) + -(-_HALO_ROWS // factor))
+        halo = -(-self._settings.halo_rows // factor)
+        first = max(0, rows[0] // factor - halo)
+        last = min(-(-height // factor), -(-rows[1] // factor) + halo)
         cut = pixels[first * factor : last * factor]
-        if layers.shape[2] > 1:
-            cut = _fill_blocks(cut, factor)
-            layers, matte = layers[:, :, first:last], matte[:, :, first:last]
-        edited: Pixels = self._session("render").run({
-            **feeds,
-            "image": cut[None],
-            "layers": np.ascontiguousarray(layers),
-            "matte": np.ascontiguousarray(matte),
-            "window": np.array([first * factor, 0, height, width], np.float32),
-        })["edited"][0]
+        if layers["layers"].shape[2] > 1:
+            cut = filled_blocks(cut, factor)
+            layers = {key: np.ascontiguousarray(value[:, :, first:last]) for key, value in layers.items()}
+        window = np.array([first * factor, 0, height, width], np.float32)
+        edited: Pixels = self._run(name, **feeds, **layers, image=cut[None], window=window)["edited"][0]
         return edited[rows[0] - first * factor : rows[1] - first * factor, :width]
 
 
@@ -168,29 +307,39 @@ class NanoBananaFamily:
         return NanoBanana(artifact, engine, threads, device)
 
 
-def _neutral_context(rows: int) -> tuple[Floats, Floats]:
+def _of(plan: Plan, names: Collection[str]) -> list[Edit]:
+    return [edit for edit in plan.edits if edit.adjust in names]
+
+
+def _doubts(plan: Plan, masks: Masks) -> list[str]:
+    """Sentences for regions that the photo doesn't seem to have."""
+    asked = {"skin": "skin" in plan.regions, "subject": bool(plan.regions & {*_SIDES})}
+    return [
+        f"no clear {name} was found in the photo, so edits by this region may do little or look patchy"
+        for name, faintest in _FAINTEST.items()
+        if asked[name] and float(masks[name].mean()) < faintest
+    ]
+
+
+def _neutral_context(rows: int, full: bool) -> dict[str, NDArray[Any]]:
     """Layers that change nothing and a matte that is subject everywhere, as single pixels."""
     layers = np.zeros((rows, 4, 1, 1), np.float32)
     layers[:, 0] = 1.0
     matte = np.zeros((1, 4, 1, 1), np.float32)
     matte[:, 3] = 1.0
-    return layers, matte
+    neutral = {"layers": layers, "matte": matte}
+    return {**neutral, "colors": np.zeros((1, 6, 1, 1), np.float32)} if full else neutral
 
 
-def _strips(height: int, width: int, factor: int) -> list[tuple[int, int]]:
-    """Rows of each strip, `width` counting every region.
-
-    Inner borders lie on multiples of `factor`, where layers can be cut exactly.
-    """
-    count = -(-height * width // STRIP_PIXELS)
-    step = max(1, -(-height // (count * factor))) * factor
-    return [(top, min(top + step, height)) for top in range(0, height, step)]
-
-
-def _fill_blocks(pixels: Pixels, factor: int) -> Pixels:
-    """Repeat the last row and column until both sides are multiples of `factor`."""
-    missing = [(-side) % factor for side in pixels.shape[:2]]
-    return np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge") if any(missing) else pixels
+def _stepped(shares: Generator[float, None, Pixels]) -> Generator[Step, None, Pixels]:
+    """Turn the shares of a restoration into steps."""
+    while True:
+        try:
+            share = next(shares)
+        except StopIteration as finished:
+            pixels: Pixels = finished.value
+            return pixels
+        yield Step(stage="restore", fraction=0.15 + 0.25 * share)
 
 
 FAMILY = NanoBananaFamily()

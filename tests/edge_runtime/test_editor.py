@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from edge_runtime import restoration
 from edge_runtime.editor import Editor
 from edge_runtime.errors import InstructionError, PlanError
 from edge_runtime.families import nano_banana
@@ -151,6 +152,86 @@ def test_steps_name_the_stages_and_can_be_stopped(editor: Editor, portrait: byte
 def test_a_plan_without_regions_never_runs_vision(editor: Editor, portrait: bytes) -> None:
     result = editor.edit(EditRequest(image=portrait, plan=plan_of(("exposure", 0.5, "all"))))
     assert set(result.seconds) == {"text", "decode", "render", "encode"}
+
+
+def left_half_mask(side: int = 512) -> bytes:
+    marked = np.zeros((side, side), np.uint8)
+    marked[:, : side // 2] = 255
+    return encoded(marked)
+
+
+def test_a_mask_confines_every_edit_to_what_is_painted(editor: Editor, portrait: bytes) -> None:
+    original = np.asarray(data.astronaut())
+    result = editor.edit(EditRequest(image=portrait, mask=left_half_mask(), plan=plan_of(("exposure", 0.6, "all"))))
+    assert result.plan.edits[0].region == "masked"
+    edited = pixels_of(result)
+    assert (edited[:, 257:] == original[:, 257:]).all()
+    assert edited[:, :255].mean() > original[:, :255].mean() + 20
+
+
+def test_several_kinds_of_region_in_one_plan(editor: Editor, portrait: bytes) -> None:
+    plan = plan_of(
+        ("exposure", 0.2, "all"), ("black_and_white", 1.0, "background"), ("skin_smooth", 0.5, "skin"),
+        ("invert", 1.0, "masked"),
+    )
+    result = editor.edit(EditRequest(image=portrait, mask=left_half_mask(), plan=plan))
+    unmasked = editor.edit(EditRequest(image=portrait, plan={"edits": plan["edits"][:3]}))
+    edited, plain = pixels_of(result), pixels_of(unmasked)
+    # the whole photo's edit is confined to the mask as well, so the right half is darker than without a mask
+    assert np.ptp(edited[5:60, 330:350].astype(int), axis=-1).max() < 12, "grey background on the right"
+    assert edited[:, 270:].mean() < plain[:, 270:].mean()
+
+
+def test_words_that_need_a_mask_say_so_without_one(editor: Editor, portrait: bytes) -> None:
+    result = editor.edit(EditRequest(image=portrait, instruction="erase what I marked"))
+    assert any("no mask was given" in warning for warning in result.warnings)
+    assert all(edit.region != "masked" for edit in result.plan.edits)
+    with pytest.raises(PlanError, match="no mask"):
+        editor.edit(EditRequest(image=portrait, plan=plan_of(("inpaint", 1.0, "masked"))))
+
+
+def test_restoring_takes_noise_away_and_leaves_the_size(editor: Editor) -> None:
+    original = np.asarray(data.coffee())
+    noisy = (original + np.random.default_rng(0).normal(0, 25, original.shape)).clip(0, 255).astype(np.uint8)
+    result = editor.edit(EditRequest(image=encoded(noisy), plan=plan_of(("denoise", 0.5, "all"))))
+    assert result.seconds["restore"] > 0
+    before, after = (((original - x.astype(float)) ** 2).mean() for x in (noisy, pixels_of(result)))
+    assert 10 * np.log10(before / after) > 6
+
+
+def test_tiles_of_the_restoration_show_no_seams(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = encoded(np.asarray(data.coffee()))
+    plan = plan_of(("denoise", 0.5, "all"))
+    whole = pixels_of(editor.edit(EditRequest(image=photo, plan=plan))).astype(int)
+    monkeypatch.setattr(restoration, "TILE_PIXELS", 256)
+    tiled = pixels_of(editor.edit(EditRequest(image=photo, plan=plan))).astype(int)
+    assert np.abs(whole - tiled).max() <= 8 and np.abs(whole - tiled).mean() < 0.6
+
+
+def test_the_canvas_changes_size(editor: Editor, portrait: bytes) -> None:
+    wide = encoded(np.asarray(data.coffee()))
+    turned = editor.edit(EditRequest(image=wide, plan=plan_of(("rotate", 0.5, "all"))))
+    assert (turned.width, turned.height) == (400, 600)
+    double = plan_of(("upscale", 1.0, "all"))
+    larger = editor.edit(EditRequest(image=wide, plan=double, size=Size(width=150, height=150)))
+    assert (larger.width, larger.height) == (300, 200)
+    cut = editor.edit(EditRequest(image=portrait, plan=plan_of(("crop", 0.4, "all"))))
+    assert (cut.width, cut.height) == (410, 410)
+
+
+def test_automatic_corrections_brighten_what_is_dark(editor: Editor) -> None:
+    dark = (np.asarray(data.coffee()) / 255.0) ** 2.2
+    darker = np.round(dark * 120).astype(np.uint8)
+    for name in ("auto_exposure", "auto_enhance"):
+        result = editor.edit(EditRequest(image=encoded(darker), plan=plan_of((name, 1.0, "all"))))
+        assert pixels_of(result).mean() > 1.5 * darker.mean()
+        assert "auto" in result.seconds
+
+
+def test_no_skin_is_said(editor: Editor) -> None:
+    bricks, plan = encoded(np.asarray(data.brick())), plan_of(("skin_smooth", 0.5, "skin"))
+    result = editor.edit(EditRequest(image=bricks, plan=plan))
+    assert any("skin" in warning for warning in result.warnings)
 
 
 def test_bad_requests(editor: Editor, portrait: bytes) -> None:

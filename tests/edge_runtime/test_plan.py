@@ -11,7 +11,8 @@ from edge_runtime.plan import Adjustment, Plan, Vocabulary, parse_plan
 
 def adjustment(name: str, low: float = -1.0, regions: tuple[str, ...] = ("all", "background")) -> Adjustment:
     return Adjustment(
-        name=name, low=low, high=1.0, default=0.5, regions=regions, unit="", definition="", label={"en": name}
+        name=name, low=low, high=1.0, default=0.5, regions=regions, unit="", definition="", label={"en": name},
+        takes_color=name == "fill",
     )
 
 

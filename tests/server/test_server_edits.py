@@ -119,11 +119,15 @@ def test_what_openai_can_ask_for_and_we_refuse(
     assert error["param"] == param and words.lower() in error["message"].lower()
 
 
-def test_a_mask_and_a_second_image_are_refused(client: FlaskClient, photo: bytes) -> None:
-    masked = openai_edit(client, image=part(photo), mask=part(photo), prompt="warmer").get_json()
-    assert masked["error"]["param"] == "mask"
+def test_a_second_image_and_a_second_mask_are_refused(client: FlaskClient, photo: bytes) -> None:
     several = openai_edit(client, **{"image[]": [part(photo), part(photo)], "prompt": "warmer"}).get_json()
     assert several["error"]["code"] == "too_many_images"
+    masks = openai_edit(client, image=part(photo), mask=[part(photo), part(photo)], prompt="warmer").get_json()
+    assert masks["error"]["param"] == "mask"
+    words = openai_edit(client, image=part(photo), mask="the sky", prompt="warmer").get_json()
+    assert words["error"]["param"] == "mask"
+    body = {"image_base64": base64.b64encode(photo).decode(), "instructions": "warmer", "mask_base64": "?"}
+    assert client.post("/edit", json=body).get_json()["error"]["param"] == "mask_base64"
 
 
 def test_an_unknown_model_is_not_found(client: FlaskClient, photo: bytes) -> None:

@@ -75,6 +75,53 @@ def test_the_openai_client_works_unchanged(running: Started, photo: bytes) -> No
         assert planned.model_dump()["plan"]["edits"][0]["region"] == "background"
 
 
+def transparent_left(photo: bytes) -> bytes:
+    """Return a mask as OpenAI's API takes it: the photo, transparent where the edit belongs."""
+    with Image.open(BytesIO(photo)) as picture:
+        mask = picture.convert("RGBA")
+    mask.paste((0, 0, 0, 0), (0, 0, mask.width // 2, mask.height))
+    stream = BytesIO()
+    mask.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_a_mask_confines_the_edit_for_the_openai_client_too(running: Started, photo: bytes) -> None:
+    with openai_client(running) as client:
+        result = client.images.edit(
+            image=("p.jpg", photo), mask=("m.png", transparent_left(photo)), prompt="black and white",
+            output_format="png",
+        )
+    assert result.data and result.data[0].b64_json
+    assert result.model_dump()["plan"]["edits"][0]["region"] == "masked"
+    edited = np.asarray(Image.open(BytesIO(base64.b64decode(result.data[0].b64_json))), int)
+    original = np.asarray(Image.open(BytesIO(photo)).convert("RGB"), int)
+    middle = edited.shape[1] // 2
+    assert np.ptp(edited[:, : middle - 4], axis=-1).max() <= 2, "grey on the left"
+    assert (edited[:, middle + 4 :] == original[:, middle + 4 :]).all(), "untouched on the right"
+
+
+def test_a_mask_in_json_and_its_mistakes(running: Started, photo: bytes) -> None:
+    body = {
+        "image_base64": base64.b64encode(photo).decode(), "plan": {"edits": [{"adjust": "inpaint", "region": "masked"}]}
+    }
+    without = HTTP.request("POST", f"{running.url}/edit", json=body)
+    assert without.status == 400 and without.json()["error"]["param"] == "mask"
+    small = Image.new("L", (60, 40))
+    small.paste(255, (20, 10, 26, 16))
+    stream = BytesIO()
+    small.save(stream, "PNG")
+    done = HTTP.request(
+        "POST", f"{running.url}/edit", json=body | {"mask_base64": base64.b64encode(stream.getvalue()).decode()}
+    )
+    assert done.status == 200 and done.json()["width"] == 600
+    stream = BytesIO()
+    Image.new("L", (40, 60), 255).save(stream, "PNG")
+    tall = HTTP.request(
+        "POST", f"{running.url}/edit", json=body | {"mask_base64": base64.b64encode(stream.getvalue()).decode()}
+    )
+    assert tall.status == 400 and "proportions" in tall.json()["detail"]
+
+
 def test_the_openai_client_understands_our_errors(running: Started, photo: bytes) -> None:
     with openai_client(running) as client:
         with pytest.raises(openai.NotFoundError) as missing:
