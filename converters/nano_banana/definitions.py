@@ -1,6 +1,6 @@
 """What every adjustment means, straightforwardly and in float64: the yardstick for the renderer.
 
-One small function per adjustment, `(rgb float64 (h, w, 3) in 0..1, amount) -> rgb`, in the order of `PIPELINE`,
+One small function per adjustment, `(rgb float64 (h, w, 3) in 0..1, amount) -> rgb`, in the order of `STAGES`,
 independent of `render.py` (which folds them into tables, matrices and reduced copies). Written for reading and
 measuring, not for speed. Blurs run over the true pixels here.
 """
@@ -14,13 +14,30 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from converters.nano_banana.constants import (
+    BLUR_SHARE,
+    CYANOTYPE_DARK,
+    CYANOTYPE_LIGHT,
+    FINE_SHARE,
+    HDR_COMPRESSION,
+    HDR_LOCAL,
     HIGHLIGHT_GAIN,
+    HUE_RANGES,
     LUMA,
     SEPIA,
     SHADOW_GAIN,
+    SKETCH_FLOOR,
+    SKETCH_SHARE,
+    SKETCH_STRENGTH,
+    SKIN_CONTRAST,
+    SKIN_EVENING,
     SPLIT_HIGHLIGHTS,
     SPLIT_SHADOWS,
+    TILT_BAND,
+    TILT_REACH,
+    TILT_SHARE,
+    WIDE_SHARE,
 )
+from converters.nano_banana.vocabulary import vocabulary
 
 Image = NDArray[np.float64]
 Definition = Callable[[Image, float], Image]
@@ -95,6 +112,11 @@ def blacks(rgb: Image, a: float) -> Image:
     return rgb + 0.15 * a * (1.0 - rgb) ** 4
 
 
+def solarize(rgb: Image, a: float) -> Image:
+    """Invert the tones above the middle."""
+    return (1.0 - a) * rgb + a * np.minimum(rgb, 1.0 - rgb)
+
+
 def sharpen(rgb: Image, a: float) -> Image:
     """Unsharp mask on the luma."""
     bright = luma(rgb)
@@ -112,25 +134,69 @@ def gaussian(values: Image, share: float) -> Image:
 def clarity(rgb: Image, a: float) -> Image:
     """Local contrast of the luma."""
     bright = luma(rgb)
-    return rgb + (0.8 if a > 0 else 0.6) * a * (bright - gaussian(bright, 0.02))
+    return rgb + (0.8 if a > 0 else 0.6) * a * (bright - gaussian(bright, WIDE_SHARE))
 
 
 def blur(rgb: Image, a: float) -> Image:
     """Gaussian blur, mixed in below 0.15."""
     share = min(a / 0.15, 1.0)
-    return (1.0 - share) * rgb + share * gaussian(rgb, 0.003 + 0.022 * a)
+    return (1.0 - share) * rgb + share * gaussian(rgb, FINE_SHARE + BLUR_SHARE * a)
 
 
 def dehaze(rgb: Image, a: float) -> Image:
     """Take away the blurred darkest channel."""
-    haze = np.clip(0.9 * a * gaussian(ndimage.minimum_filter(rgb.min(-1), 3)[..., None], 0.02), 0.0, 0.95)
+    haze = np.clip(0.9 * a * gaussian(ndimage.minimum_filter(rgb.min(-1), 3)[..., None], WIDE_SHARE), 0.0, 0.95)
     return (rgb - haze) / (1.0 - haze)
 
 
 def glow(rgb: Image, a: float) -> Image:
     """Screen with a wide blur."""
-    bloom = 0.6 * a * gaussian(rgb, 0.02)
+    bloom = 0.6 * a * gaussian(rgb, WIDE_SHARE)
     return rgb * (1.0 - luma(bloom)) + bloom
+
+
+def hdr(rgb: Image, a: float) -> Image:
+    """Large-scale brightness compressed around mid-grey, local contrast raised."""
+    bright = luma(rgb)
+    wide = gaussian(bright, WIDE_SHARE)
+    return rgb + HDR_LOCAL * a * (bright - wide) - HDR_COMPRESSION * a * (wide - 0.5)
+
+
+def tilt_shift(rgb: Image, a: float) -> Image:
+    """Sharp band across the middle; away from it first a fine blur, then a wide one, mixed in."""
+    height = len(rgb)
+    y = np.abs(2.0 * (np.arange(height) + 0.5) / height - 1.0)[:, None, None]
+    distance = a * np.clip((y - TILT_BAND) / TILT_REACH, 0.0, 1.0)
+    near, far = np.minimum(distance / 0.2, 1.0), np.maximum(distance - 0.2, 0.0) / 0.8
+    fine, wide = gaussian(rgb, FINE_SHARE + TILT_SHARE * a), gaussian(rgb, WIDE_SHARE)
+    return (1.0 - near) * rgb + near * ((1.0 - far) * fine + far * wide)
+
+
+def skin_smooth(rgb: Image, a: float) -> Image:
+    """Frequency separation: take weak contrast between the fine and the wide blur away, on the region alone."""
+    blotches = gaussian(rgb, FINE_SHARE) - gaussian(rgb, WIDE_SHARE)
+    return rgb - SKIN_EVENING * a * np.exp(-((blotches / SKIN_CONTRAST) ** 2)) * blotches
+
+
+def sketch(rgb: Image, a: float) -> Image:
+    """Colour dodge: grey divided by its blurred self, lines strengthened."""
+    grey = (1.0 - a) * rgb + a * luma(rgb)
+    paper = gaussian(luma(rgb), FINE_SHARE + SKETCH_SHARE * a)
+    lines = 1.0 + SKETCH_STRENGTH * ((grey + SKETCH_FLOOR) / (paper + SKETCH_FLOOR) - 1.0)
+    return (1.0 - a) * grey + a * lines
+
+
+def hue_range(name: str) -> Definition:
+    """Return the definition of one hue range: saturation times 1 + a*w(hue)."""
+    centre, width = np.radians(HUE_RANGES[name])
+
+    def saturate(rgb: Image, a: float) -> Image:
+        red, green, blue = np.moveaxis(rgb, -1, 0)
+        angle = np.arctan2(np.sqrt(0.75) * (green - blue), red - 0.5 * (green + blue))
+        weight = np.maximum((np.cos(angle - centre) - np.cos(width)) / (1.0 - np.cos(width)), 0.0) ** 2
+        return luma(rgb) + (rgb - luma(rgb)) * (1.0 + a * weight[..., None])
+
+    return saturate
 
 
 def vibrance(rgb: Image, a: float) -> Image:
@@ -167,6 +233,12 @@ def sepia(rgb: Image, a: float) -> Image:
     return (1.0 - a) * rgb + a * (rgb @ np.array(SEPIA).T)
 
 
+def cyanotype(rgb: Image, a: float) -> Image:
+    """Mix with the luma as a ramp from Prussian blue to paper."""
+    ink, paper = np.array(CYANOTYPE_DARK), np.array(CYANOTYPE_LIGHT)
+    return (1.0 - a) * rgb + a * (ink + luma(rgb) * (paper - ink))
+
+
 def fade(rgb: Image, a: float) -> Image:
     """Lift black to 0.15, lower white to 0.93, pale the colours."""
     return saturation(rgb, -0.3 * a) * (1.0 - 0.22 * a) + 0.15 * a
@@ -197,19 +269,34 @@ STAGES: tuple[Mapping[str, Definition], ...] = (
     {"warmth": warmth, "tint": tint},
     {"exposure": exposure, "midtones": midtones, "contrast": contrast, "shadows": shadows, "highlights": highlights,
      "whites": whites, "blacks": blacks},
-    {"sharpen": sharpen, "blur": blur, "clarity": clarity, "dehaze": dehaze, "glow": glow},
-    {"vibrance": vibrance, "teal_orange": teal_orange, "saturation": saturation, "hue": hue,
-     "black_and_white": black_and_white, "sepia": sepia, "fade": fade, "invert": invert},
+    {"solarize": solarize},
+    {"sharpen": sharpen, "blur": blur, "tilt_shift": tilt_shift, "clarity": clarity, "hdr": hdr,
+     "skin_smooth": skin_smooth, "dehaze": dehaze, "glow": glow, "sketch": sketch},
+    {**{name: hue_range(name) for name in HUE_RANGES}, "vibrance": vibrance, "teal_orange": teal_orange,
+     "saturation": saturation, "hue": hue,
+     "black_and_white": black_and_white, "sepia": sepia, "cyanotype": cyanotype, "fade": fade, "invert": invert},
     {"posterize": posterize, "vignette": vignette},
 )
 """The order of the pipeline. Values are clipped to 0..1 after every stage, and nowhere else."""
 
 
+def with_mixes(amounts: Mapping[str, float]) -> dict[str, float]:
+    """Add the mix of every look, in its strength, to the amounts; clipped to the range of each adjustment."""
+    total = dict(amounts)
+    for look in vocabulary().adjustments:
+        for name, share in look.mix.items():
+            total[name] = total.get(name, 0.0) + amounts.get(look.name, 0.0) * share
+    ranges = {adjustment.name: (adjustment.low, adjustment.high) for adjustment in vocabulary().adjustments}
+    return {name: float(np.clip(amount, *ranges[name])) for name, amount in total.items()}
+
+
 def apply(rgb: Image, amounts: Mapping[str, float]) -> Image:
     """Run the whole pipeline on one region: rgb float64 (h, w, 3) in 0..1 -> the same, not rounded.
 
-    Grain is left out (it is noise), as are `remove` and `fill` (they are opacity).
+    Grain is left out (it is noise), as are `remove` and `fill` (they are opacity), what the restoration network does
+    and what changes the canvas.
     """
+    amounts = with_mixes(amounts)
     for stage in STAGES:
         for name, definition in stage.items():
             if amounts.get(name):

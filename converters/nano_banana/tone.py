@@ -27,7 +27,16 @@ def tone_tables(amounts: Tensor) -> Tensor:
     value = value + _bell(amount("highlights"), HIGHLIGHT_GAIN) * value.square() * (1.0 - value)
     value = value + 0.15 * amount("whites") * value**4
     value = value + 0.15 * amount("blacks") * (1.0 - value) ** 4
-    return value.clamp(0.0, 1.0)
+    return solarize(value.clamp(0.0, 1.0), amount("solarize"))
+
+
+def lookup(codes: Tensor, tables: Tensor) -> Tensor:
+    """codes (1 or R, 3, h, w), whole numbers 0..255 of any type, tables (R, 3, 256) -> (R, 3, h, w)."""
+    offsets = torch.arange(3, dtype=codes.dtype, device=codes.device).reshape(1, 3, 1, 1) * 256
+    flat = (codes + offsets).flatten(1).to(torch.int64)
+    # gather, not index_select: ONNX Runtime runs GatherElements four times as fast as Gather here
+    values = torch.gather(tables.flatten(1), 1, flat.expand(tables.shape[0], -1))
+    return values.reshape(tables.shape[0], 3, codes.shape[2], codes.shape[3])
 
 
 def channel_gains(warmth: Tensor, tint: Tensor) -> Tensor:
@@ -52,6 +61,11 @@ def contrast(value: Tensor, amount: Tensor) -> Tensor:
     curve = torch.where(value < 0.5, low, high)
     flat = 0.5 + (value - 0.5) * (1.0 + 0.6 * amount)
     return torch.where(amount > 0, curve, flat)
+
+
+def solarize(value: Tensor, amount: Tensor) -> Tensor:
+    """Mix with a tent: tones above the middle are inverted."""
+    return value - amount * (2.0 * value - 1.0).clamp_min(0.0)
 
 
 def to_linear(value: Tensor) -> Tensor:
