@@ -1,8 +1,9 @@
 """The network that reads an instruction: UTF-8 bytes to strengths per region and adjustment.
 
 Bytes and hashed byte n-grams are embedded, shortened fourfold by two convolutions and mixed by a small transformer;
-each position gives evidence for each of the 81 cells (3 regions x 27 adjustments), and 81 learned queries, one for
-`beyond` and one for the colour, look at all of it.
+each position gives evidence for each cell, a region of an adjustment that has it, and a learned query per cell, one
+for `beyond` and one for the colour look at all of it. Cells that the vocabulary doesn't allow are never computed: they
+are filled in as zeros at the end.
 Plain operations only, no shape depends on a value, and zeros on the right change nothing: it exports to ONNX, LiteRT
 and Core ML as it is.
 """
@@ -10,6 +11,7 @@ and Core ML as it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -35,7 +37,7 @@ class TextConfig:
 
     embedding: int = 48
     width: int = 128
-    layers: int = 2
+    layers: int = 3
     heads: int = 4
     query_width: int = 64
     query_layers: int = 1
@@ -45,8 +47,8 @@ class TextConfig:
 
 @dataclass(frozen=True, slots=True)
 class TextLogits:
-    """Raw outputs for training: presence (batch, 3, 27, absent/plus/minus), strength (batch, 3, 27, 20),
-    beyond (batch,), color (batch, 14)."""
+    """Raw outputs for training: presence (batch, cells, absent/plus/minus), strength (batch, cells, 20),
+    beyond (batch,), color (batch, colors)."""
 
     presence: Tensor
     strength: Tensor
@@ -173,38 +175,50 @@ class TextPlanner(nn.Module):
     positions: Tensor
     levels: Tensor
     allowed: Tensor
+    places: Tensor
+    region_of: Tensor
+    adjustment_of: Tensor
+    beyond_scale: Tensor
+    beyond_shift: Tensor
 
     def __init__(self, config: TextConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or TextConfig()
         listed = vocabulary()
         self.regions, self.adjustments = len(listed.regions), len(listed.adjustments)
-        width, middle = config.width, config.width // 2
+        width, middle, count = config.width, config.width // 2, len(cells())
         self.embedding = Embedding(config)
         self.shorten = nn.ModuleList((nn.Conv1d(config.embedding, middle, 5, 2, 2), nn.Conv1d(middle, width, 3, 2, 1)))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
-        self.region_query = nn.Parameter(torch.randn(self.regions, 1, config.query_width) * 0.5)
-        self.adjustment_query = nn.Parameter(torch.randn(1, self.adjustments, config.query_width) * 0.5)
-        self.cell_query = nn.Parameter(torch.randn(self.regions, self.adjustments, config.query_width) * 0.1)
+        self.region_query = nn.Parameter(torch.randn(self.regions, config.query_width) * 0.5)
+        self.adjustment_query = nn.Parameter(torch.randn(self.adjustments, config.query_width) * 0.5)
+        self.cell_query = nn.Parameter(torch.randn(count, config.query_width) * 0.1)
         self.extra_query = nn.Parameter(torch.randn(2, config.query_width) * 0.5)
         self.query_blocks = nn.ModuleList(QueryBlock(config) for _ in range(config.query_layers))
         self.query_norm = nn.LayerNorm(config.query_width)
         self.cell_head = nn.Linear(config.query_width, 3 + BINS)
-        self.cell_bias = nn.Parameter(torch.tensor([2.0, -1.5, -1.5]).repeat(self.regions, self.adjustments, 1))
-        self.evidence = nn.Linear(width, self.regions * self.adjustments * 2)
+        self.cell_bias = nn.Parameter(torch.tensor([2.0, -1.5, -1.5]).repeat(count, 1))
+        self.evidence = nn.Linear(width, count * 2)
         nn.init.constant_(self.evidence.bias, -3.0)
         self.beyond_head = nn.Linear(config.query_width, 1)
         self.color_head = nn.Linear(config.query_width, len(listed.colors))
+        # the calibration of `beyond`, measured after training
+        self.register_buffer("beyond_scale", torch.ones(1))
+        self.register_buffer("beyond_shift", torch.zeros(1))
         self.register_buffer("positions", torch.arange(MAX_BYTES // 4, dtype=torch.float32), persistent=False)
         self.register_buffer("levels", torch.arange(1, BINS + 1) / BINS, persistent=False)
-        self.register_buffer("allowed", _allowed(), persistent=False)
+        self.register_buffer("allowed", _allowed_signs(), persistent=False)
+        self.register_buffer("places", _places(), persistent=False)
+        region_of, adjustment_of = _members()
+        self.register_buffer("region_of", region_of, persistent=False)
+        self.register_buffer("adjustment_of", adjustment_of, persistent=False)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Read `tokens`, int32 (batch, bytes), 0 = padding on the right, at most 512 bytes.
 
-        Returns amounts float32 (batch, 3, 27), signed, 0 where absent; scores float32 (batch, 3, 27), the
-        probability of being asked for; beyond float32 (batch,), 0..1; color float32 (batch, 14), adding up to 1.
+        Returns amounts float32 (batch, regions, adjustments), signed, 0 where absent; scores of the same shape, the
+        probability of being asked for; beyond float32 (batch,), 0..1; color float32 (batch, colors), adding up to 1.
         """
         logits = self.logits(tokens)
         presence = torch.softmax(logits.presence, dim=-1)
@@ -213,22 +227,29 @@ class TextPlanner(nn.Module):
         strength = (torch.softmax(logits.strength, dim=-1) * self.levels).sum(-1)
         sign = (plus >= minus).to(strength.dtype) * 2 - 1
         amounts = strength * sign * (scores > 0.5).to(strength.dtype)
-        return amounts, scores, torch.sigmoid(logits.beyond), torch.softmax(logits.color, dim=-1)
+        beyond = torch.sigmoid(logits.beyond * self.beyond_scale + self.beyond_shift)
+        return self._spread(amounts), self._spread(scores), beyond, torch.softmax(logits.color, dim=-1)
 
     def logits(self, tokens: Tensor) -> TextLogits:
         """Return the raw outputs for int32 (batch, bytes)."""
         memory, hidden = self._read(tokens)
-        cells = self.region_query + self.adjustment_query + self.cell_query
-        x = torch.cat((cells.flatten(0, 1), self.extra_query)).unsqueeze(0)
+        regions = self.region_query.index_select(0, self.region_of)
+        adjustments = self.adjustment_query.index_select(0, self.adjustment_of)
+        x = torch.cat((regions + adjustments + self.cell_query, self.extra_query)).unsqueeze(0)
         for block in self.query_blocks:
             x = block(x, memory, hidden)
         x = self.query_norm(x)
-        count = self.regions * self.adjustments
-        heads = self.cell_head(x[:, :count]).reshape(-1, self.regions, self.adjustments, 3 + BINS)
-        evidence = pooled(self.evidence(memory), hidden).reshape(-1, self.regions, self.adjustments, 2)
+        count = len(self.cell_query)
+        heads = self.cell_head(x[:, :count])
+        evidence = pooled(self.evidence(memory), hidden).reshape(-1, count, 2)
         presence = heads[..., :3] + functional.pad(evidence, (1, 0)) + self.cell_bias + self.allowed
         beyond = self.beyond_head(x[:, count]).squeeze(-1)
         return TextLogits(presence, heads[..., 3:], beyond, self.color_head(x[:, count + 1]))
+
+    def _spread(self, found: Tensor) -> Tensor:
+        """Return (batch, regions, adjustments) of float32 (batch, cells), 0 in the cells that aren't allowed."""
+        padded = functional.pad(found, (0, 1))
+        return padded.index_select(1, self.places).reshape(-1, self.regions, self.adjustments)
 
     def _read(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return the text's features (batch, positions, width) and the bias that hides padding."""
@@ -253,17 +274,35 @@ def pooled(evidence: Tensor, hidden: Tensor) -> Tensor:
     return (highest + torch.log(torch.exp(shown - highest).sum(1, keepdim=True))).squeeze(1)
 
 
-def _allowed() -> Tensor:
-    """Return 0 or MASKED (3, 27, 3) for what the vocabulary allows: regions, and directions."""
+@cache
+def cells() -> dict[tuple[str, str], int]:
+    """Return (region, adjustment) -> position among the cells that the vocabulary allows."""
     listed = vocabulary()
-    bias = torch.zeros(len(listed.regions), len(listed.adjustments), 3)
-    for i, adjustment in enumerate(listed.adjustments):
-        for r, region in enumerate(listed.regions):
-            if region not in adjustment.regions:
-                bias[r, i, 1:] = MASKED
-        if adjustment.low >= 0:
-            bias[:, i, 2] = MASKED
+    allowed = [(r, a.name) for r in listed.regions for a in listed.adjustments if r in a.regions]
+    return {cell: i for i, cell in enumerate(allowed)}
+
+
+def _allowed_signs() -> Tensor:
+    """Return 0 or MASKED (cells, 3) for the directions that the vocabulary allows."""
+    bias = torch.zeros(len(cells()), 3)
+    for (_, name), i in cells().items():
+        if vocabulary().adjustment(name).low >= 0:
+            bias[i, 2] = MASKED
     return bias
+
+
+def _members() -> tuple[Tensor, Tensor]:
+    """Return int64 (cells,): the position of each cell's region, and that of its adjustment."""
+    listed = vocabulary()
+    members = [(listed.regions.index(region), listed.index(name)) for region, name in cells()]
+    region_of, adjustment_of = torch.tensor(members).unbind(1)
+    return region_of, adjustment_of
+
+
+def _places() -> Tensor:
+    """Return int64 (regions * adjustments,): where each stands among the cells, one past them where not allowed."""
+    listed, known = vocabulary(), cells()
+    return torch.tensor([known.get((r, a.name), len(known)) for r in listed.regions for a in listed.adjustments])
 
 
 def load(path: Path) -> TextPlanner:

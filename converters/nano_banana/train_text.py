@@ -2,8 +2,9 @@
 
 `python -m converters.nano_banana.train_text --out runs/text --minutes 20 --seed 0 --device cpu --resume` leaves
 `text.safetensors` (averaged weights), `log.jsonl` and `checkpoint.pt` in the folder. A tenth of the phrases is held
-out to measure on. It joins for the last fifth of the time: only measurements up to the first one with
-`"stage": "released"` in the log tell how unknown phrases fare. `--resume` with more minutes trains on.
+out to measure on. Most of it joins for the last fifth of the time; a reserve doesn't, so that `beyond` can be
+calibrated on it at the end. `--resume` with more minutes trains on; `--start FILE` begins with a trained network, also
+one of a smaller vocabulary.
 """
 
 from __future__ import annotations
@@ -23,15 +24,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
+from converters.nano_banana.confidence import calibrate
 from converters.nano_banana.language.examples import IGNORED, Batch, Stage, batches, collate
-from converters.nano_banana.language.grammar import Grammar, Instruction
+from converters.nano_banana.language.grammar import COUNT_SHARES, Grammar, Instruction
 from converters.nano_banana.language.lexicon import Part, languages, load
 from converters.nano_banana.text import BINS, TextLogits, TextPlanner
+from converters.nano_banana.warm_start import warm_start
 
-SIMPLE_UNTIL, RELEASED_AT = 0.3, 0.8
+SIMPLE_UNTIL, SIMPLE_UNTIL_STARTED, RELEASED_AT = 0.3, 0.08, 0.8
+RATE, STARTED_RATE = 2e-3, 1.2e-3
+"""Peak learning rates of a fresh network and of one that knows something already."""
+
+CALIBRATION_BATCHES = 60
 WARM_UP_STEPS = 50
 AVERAGE_EVERY = 5
-LOG_EVERY_SECONDS, SAVE_EVERY_SECONDS, MEASURE_EVERY_SECONDS = 15.0, 60.0, 150.0
+LOG_EVERY_SECONDS, SAVE_EVERY_SECONDS, MEASURE_EVERY_SECONDS = 15.0, 60.0, 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +50,18 @@ class Settings:
     seed: int = 0
     device: str = "cpu"
     resume: bool = False
+    start: Path | None = None
     batch: int = 64
-    rate: float = 2e-3
     decay: float = 0.02
     averaging: float = 0.985
     measured: int = 250
+    calibrated: int = CALIBRATION_BATCHES
 
 
 def loss_of(logits: TextLogits, batch: Batch) -> Tensor:
     """Return the training loss: presence of each cell, strength where present, beyond, colour where given."""
     count = batch.tokens.shape[0]
-    presence = functional.cross_entropy(logits.presence.flatten(0, 2), batch.presence.flatten(), reduction="sum")
+    presence = functional.cross_entropy(logits.presence.flatten(0, 1), batch.presence.flatten(), reduction="sum")
     present = batch.presence > 0
     wanted = soft_bins(batch.strength[present])
     strength = -(wanted * functional.log_softmax(logits.strength[present], dim=-1)).sum()
@@ -82,8 +90,10 @@ class Score:
 def correct(planner: TextPlanner, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return which instructions are exactly right (batch,), and which of the right edits are right in strength."""
     amounts, _, beyond, color = planner(batch.tokens)
+    places = planner.region_of * planner.adjustments + planner.adjustment_of
+    amounts = amounts.flatten(1).index_select(1, places)
     sign = torch.where(batch.presence == 2, -1, (batch.presence > 0).long())
-    cells = (amounts.sign().long() == sign).flatten(1).all(1)
+    cells = (amounts.sign().long() == sign).all(1)
     colored = (batch.color == IGNORED) | (color.argmax(-1) == batch.color)
     found = (sign != 0) & (amounts.sign().long() == sign)
     near = ((amounts.abs() - batch.strength).abs() <= 0.1)[found]
@@ -115,9 +125,12 @@ class Run:
         torch.manual_seed(settings.seed)
         self.settings = settings
         self.planner = TextPlanner().to(settings.device).train()
+        if settings.start is not None:
+            warm_start(self.planner, settings.start)
+        self.rate = RATE if settings.start is None else STARTED_RATE
         self.average = TextPlanner().to(settings.device)
         self.average.load_state_dict(self.planner.state_dict())
-        self.optimizer = torch.optim.AdamW(self.groups(), lr=settings.rate, betas=(0.9, 0.98), fused=True)
+        self.optimizer = torch.optim.AdamW(self.groups(), lr=self.rate, betas=(0.9, 0.98), fused=True)
         self.step, self.seconds = 0, 0.0
         settings.out.mkdir(parents=True, exist_ok=True)
         if settings.resume and self.checkpoint.exists():
@@ -136,7 +149,7 @@ class Run:
     @property
     def stage(self) -> Stage:
         """Return what is learned now."""
-        if self.progress < SIMPLE_UNTIL:
+        if self.progress < (SIMPLE_UNTIL if self.settings.start is None else SIMPLE_UNTIL_STARTED):
             return Stage.SIMPLE
         return Stage.COMPOUND if self.progress < RELEASED_AT else Stage.RELEASED
 
@@ -155,7 +168,7 @@ class Run:
     def learn(self, batch: Batch) -> float:
         """Take one step and return the loss."""
         warm = min((self.step + 1) / WARM_UP_STEPS, 1.0)
-        rate = self.settings.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+        rate = self.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.progress)))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         loss = loss_of(self.planner.logits(batch.tokens), batch)
@@ -207,10 +220,16 @@ class Run:
         left = max(60 * self.settings.minutes - self.seconds, 0) / 60
         sys.stderr.write(f"{left:5.1f} min left  {json.dumps(line)}\n")
 
-    def report(self) -> None:
-        """Measure on the held-out phrases and log it."""
-        scores = measure(self.average, Part.HELD_OUT, self.settings.device, self.settings.measured)
-        self.log(held_out={name: asdict(score) for name, score in scores.items()})
+    def report(self, part: Part) -> None:
+        """Measure on phrases that aren't learned and log it."""
+        scores = measure(self.average, part, self.settings.device, self.settings.measured)
+        self.log(**{part.name.lower(): {name: asdict(score) for name, score in scores.items()}})
+
+    def calibrate(self) -> None:
+        """Fit the calibration of `beyond` on phrases that weren't learned and log it."""
+        source = batches(Part.RESERVED, COUNT_SHARES, seed=54321, size=self.settings.batch, device=self.settings.device)
+        found = calibrate(self.average, [next(source) for _ in range(self.settings.calibrated)])
+        self.log(calibration=asdict(found))
 
 
 def train(settings: Settings) -> TextPlanner:
@@ -221,9 +240,10 @@ def train(settings: Settings) -> TextPlanner:
     losses: list[float] = []
     while run.progress < 1:
         stage = run.stage
-        if stage is Stage.RELEASED:
-            run.report()
-        source = batches(stage, settings.seed * 1000 + run.step, settings.batch, settings.device)
+        unknown = Part.RESERVED if stage is Stage.RELEASED else Part.HELD_OUT
+        run.report(unknown)
+        seed = settings.seed * 1000 + run.step
+        source = batches(stage.part, stage.shares, seed, settings.batch, settings.device)
         while run.progress < 1 and run.stage is stage:
             start = time.monotonic()
             losses.append(run.learn(next(source)))
@@ -232,13 +252,14 @@ def train(settings: Settings) -> TextPlanner:
                 run.log(loss=round(sum(losses) / len(losses), 4))
                 losses, due["log"] = [], run.seconds + LOG_EVERY_SECONDS
             if run.seconds >= due["measure"]:
-                run.report()
+                run.report(unknown)
                 due["measure"] = run.seconds + MEASURE_EVERY_SECONDS
             if run.seconds >= due["save"]:
                 run.save()
                 due["save"] = run.seconds + SAVE_EVERY_SECONDS
+    run.calibrate()
     run.save()
-    run.report()
+    run.report(Part.RESERVED)
     return run.average.eval()
 
 
@@ -250,6 +271,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--resume", action="store_true", help="continue from the folder's checkpoint")
+    parser.add_argument("--start", type=Path, help="safetensors file of a trained network to begin with")
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     train(Settings(**vars(arguments)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,15 +12,15 @@ from torch import Tensor
 
 from converters.nano_banana.language.grammar import COUNT_SHARES, SIMPLE_SHARES, Grammar, Instruction
 from converters.nano_banana.language.lexicon import Part, languages, load
-from converters.nano_banana.text import encode
-from converters.nano_banana.vocabulary import indices, vocabulary
+from converters.nano_banana.text import cells, encode
+from converters.nano_banana.vocabulary import vocabulary
 
 IGNORED = -1
 """The colour class of an instruction without a colour."""
 
 
 class Stage(Enum):
-    """What is learned in turn: mostly single wishes, then all lengths, then the held-out phrases too."""
+    """What is learned in turn: mostly single wishes, then all lengths, then most of the held-out phrases too."""
 
     SIMPLE = "simple"
     COMPOUND = "compound"
@@ -29,18 +29,18 @@ class Stage(Enum):
     @property
     def part(self) -> Part:
         """Return the phrases to learn from."""
-        return Part.ALL if self is Stage.RELEASED else Part.LEARN
+        return Part.RELEASED if self is Stage.RELEASED else Part.LEARN
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Return how often an instruction has 1, 2, 3 or 4 edits."""
+        """Return how often an instruction has 1, 2, 3, 4 or 5 edits."""
         return SIMPLE_SHARES if self is Stage.SIMPLE else COUNT_SHARES
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Tensors of a batch: tokens int32 (batch, bytes), presence int64 (batch, 3, 27) as 0 absent, 1 plus, 2 minus,
-    strength float32 (batch, 3, 27) 0..1, beyond float32 (batch,), color int64 (batch,) or IGNORED."""
+    """Tensors of a batch: tokens int32 (batch, bytes), presence int64 (batch, cells) as 0 absent, 1 plus, 2 minus,
+    strength float32 (batch, cells) 0..1, beyond float32 (batch,), color int64 (batch,) or IGNORED."""
 
     tokens: Tensor
     presence: Tensor
@@ -50,9 +50,9 @@ class Batch:
 
 
 def collate(instructions: list[Instruction], device: str = "cpu") -> Batch:
-    """Return the tensors of some instructions."""
-    listed = vocabulary()
-    shape = (len(instructions), len(listed.regions), len(listed.adjustments))
+    """Return the tensors of some instructions. A KeyError means an edit of a region that its adjustment hasn't."""
+    listed, known = vocabulary(), cells()
+    shape = (len(instructions), len(known))
     encoded = [encode(instruction.text) for instruction in instructions]
     tokens = np.zeros((shape[0], -(-max(map(len, encoded)) // 16) * 16), np.int32)
     presence, strength = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
@@ -60,7 +60,9 @@ def collate(instructions: list[Instruction], device: str = "cpu") -> Batch:
     for i, (codes, instruction) in enumerate(zip(encoded, instructions, strict=True)):
         tokens[i, : len(codes)] = codes
         for edit in instruction.edits:
-            cell = (i, listed.regions.index(edit.region), indices()[edit.name])
+            # a label that the network can't give would make the loss explode
+            assert listed.adjustment(edit.name).low <= edit.amount <= listed.adjustment(edit.name).high, edit
+            cell = (i, known[edit.region, edit.name])
             presence[cell], strength[cell] = (1 if edit.amount > 0 else 2), abs(edit.amount)
             if edit.color is not None:
                 color[i] = list(listed.colors).index(edit.color)
@@ -68,9 +70,9 @@ def collate(instructions: list[Instruction], device: str = "cpu") -> Batch:
     return Batch(*(torch.from_numpy(a).to(device) for a in (tokens, presence, strength, beyond, color)))
 
 
-def batches(stage: Stage, seed: int, size: int, device: str) -> Iterator[Batch]:
+def batches(part: Part, shares: Sequence[float], seed: int, size: int, device: str) -> Iterator[Batch]:
     """Yield batches of all languages in equal shares, texts of similar length together, without end."""
-    grammars = [Grammar(load(language, stage.part), seed + i, stage.shares) for i, language in enumerate(languages())]
+    grammars = [Grammar(load(language, part), seed + i, shares) for i, language in enumerate(languages())]
     order = np.random.default_rng(seed)
     while True:
         drawn = [grammars[i % len(grammars)].draw() for i in range(8 * size)]

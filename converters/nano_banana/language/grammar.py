@@ -1,5 +1,5 @@
-"""Whole instructions with the plan they ask for: one to four adjustments, joined, wrapped in politeness, mixed with
-small talk, with clauses that must change nothing and with wishes beyond the vocabulary."""
+"""Whole instructions with the plan they ask for: one to five adjustments, joined, wrapped in politeness, mixed with
+small talk, with clauses that must change nothing, objects to be erased and wishes beyond the vocabulary."""
 
 from __future__ import annotations
 
@@ -7,42 +7,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from converters.nano_banana.language.clauses import (
-    ONE_REGION,
-    Clause,
-    ClauseWriter,
-    Labelled,
-    Setting,
-    Wish,
-    opposite,
-    signed_keys,
-)
+from converters.nano_banana.language.choice import WishChooser
+from converters.nano_banana.language.clauses import AND, ClauseWriter
 from converters.nano_banana.language.lexicon import Lexicon
 from converters.nano_banana.language.noise import noisy
-from converters.nano_banana.vocabulary import vocabulary
+from converters.nano_banana.language.templates import names_region
+from converters.nano_banana.language.wishes import Clause, Labelled, Setting, Wish
 
-COUNTS = (1, 2, 3, 4)
-COUNT_SHARES = (0.42, 0.34, 0.18, 0.06)
-SIMPLE_SHARES = (0.85, 0.15, 0.0, 0.0)
+COUNTS = (1, 2, 3, 4, 5)
+COUNT_SHARES = (0.4, 0.32, 0.17, 0.08, 0.03)
+SIMPLE_SHARES = (0.8, 0.2, 0.0, 0.0, 0.0)
 """How often an instruction has so many edits; the simple shares are for the first part of a training."""
 
-REGION_SHARES = (0.56, 0.2, 0.24)
-BLUR_REGION_SHARES = (0.3, 0.12, 0.58)
-RARE_KEYS = {"hue-": 0.5, "vibrance-": 0.6, "midtones-": 0.7, "whites-": 0.8, "whites+": 0.8, "midtones+": 0.8}
-FREQUENT_KEYS = {"exposure+": 1.8, "exposure-": 1.5, "saturation+": 1.3, "saturation-": 1.3, "warmth+": 1.4,
-                 "warmth-": 1.4, "blur+": 1.5, "remove+": 1.3, "fill+": 1.8, "contrast+": 1.2}  # fmt: skip
-KEY_WEIGHTS = {**RARE_KEYS, **FREQUENT_KEYS}
-OTHER_REGION = {"subject": "background", "background": "subject"}
-CONTRAST = 0.35
-"""How often a clause about one region is followed by one about the other, half of these with the opposite wish."""
+NOTES_FIRST, NOTES_LAST, NOTES_ONLY, GAPPED, PAIRED = 0.23, 0.18, 0.16, 0.09, 0.09
+"""How often several edits are said as notes: "a bit warmer, more contrast, ..." for the whole image before or after
+what names a region, or all of them as in "background darker, person brighter, sepia"; how
+often they share one verb: "make it brighter and the background darker"; and how often the whole image and a part of
+it get the same or the opposite: "brighter, but darken the background"."""
 
-BARE = 0.4
-"""How often the whole image isn't named, as in "a bit warmer, and blur the background"."""
+ONLY_BEYOND, ONLY_ERASING, ALSO_BEYOND, ALSO_ERASING, NOTHING = 0.1, 0.09, 0.05, 0.03, 0.025
+APART = (",", ".", ";", "\n", "/", "–", "-")
+ENDS = (".", ";", "\n")
+"""What a join begins with that ends the clause before, and the sentence."""
 
-SHOPPING_LIST = 0.5
-"""How often several edits begin as "a bit warmer, more contrast, ..."; what follows may name a region."""
+RUN_ON, LISTED, PLAIN = 0.1, 0.27, 0.34
+"""How often clauses are joined by nothing at all, by commas and a last "and", and by one or the other each."""
 
-ONLY_BEYOND, ALSO_BEYOND, NOTHING = 0.11, 0.05, 0.025
+ERASED = Labelled("masked", "inpaint", 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +47,8 @@ class Instruction:
 
     @property
     def is_single(self) -> bool:
-        """Return whether it asks for at most one thing."""
-        return len(self.edits) + self.beyond <= 1
+        """Return whether it asks for at most one thing; to erase an object is one edit, and beyond."""
+        return len(self.edits) + (self.beyond and ERASED not in self.edits) <= 1
 
 
 class Grammar:
@@ -68,35 +59,65 @@ class Grammar:
         self.shares = shares
         self.random = Random(seed)
         self.writer = ClauseWriter(lexicon, self.random)
-        self.keys = [key for key in signed_keys() if self.writer.routes(Wish(ONE_REGION.get(key[:-1], "all"), key))]
-        self.weights = [KEY_WEIGHTS.get(key, 1.0) for key in self.keys]
+        self.chooser = WishChooser(self.writer, self.random)
+        joins = lexicon.shells["join"]
+        self.apart = [join for join in joins if join.lstrip(" ").startswith(APART)] or [", "]
+        self.ends = [join for join in joins if join.lstrip(" ").startswith(ENDS)] or [". "]
 
     def draw(self) -> Instruction:
         """Return one instruction."""
         kind = self.random.random()
         if kind < NOTHING:
-            return self.finished([], [], beyond=False)
+            return self.finished([])
         if kind < NOTHING + ONLY_BEYOND:
-            parts = [self.beyond() for _ in range(self.random.choice((1, 1, 1, 2)))]
-            return self.finished(parts, [], beyond=True)
+            return self.finished([self.beyond() for _ in range(self.random.choice((1, 1, 1, 2)))])
+        if kind < NOTHING + ONLY_BEYOND + ONLY_ERASING and self.lexicon.erase:
+            return self.finished([self.erasing() for _ in range(self.random.choice((1, 1, 1, 1, 2)))])
         clauses = self.clauses(self.random.choices(COUNTS, self.shares)[0])
-        parts = [clause.text for clause in clauses]
-        beyond = self.random.random() < ALSO_BEYOND
-        if beyond:
-            parts.insert(self.random.randint(0, len(parts)), self.beyond())
-        return self.finished(parts, [edit for clause in clauses for edit in clause.edits], beyond)
+        if self.random.random() < ALSO_BEYOND:
+            clauses.insert(self.random.randint(0, len(clauses)), self.beyond())
+        if self.random.random() < ALSO_ERASING and self.lexicon.erase and not _erases(clauses):
+            clauses.insert(self.random.randint(0, len(clauses)), self.erasing())
+        return self.finished(clauses)
 
     def clauses(self, count: int) -> list[Clause]:
         """Return clauses for `count` different adjustments."""
         clauses: list[Clause] = []
         taken: set[tuple[str, str]] = set()
-        previous = Wish("all", "")
-        if count > 1 and self.random.random() < SHOPPING_LIST:
-            for wish in self.shopping_list(count - 1):
-                clauses.append(self.writer.brief(wish))
-                taken.add(("all", wish.name))
+        style = self.random.random() if count > 1 else 1.0
+        if style < NOTES_ONLY:
+            return self.notes(self.chooser.notes(count, None, taken))
+        if style < NOTES_ONLY + NOTES_FIRST:
+            first = self.chooser.notes(self.random.randint(1, count - 1), "all", taken)
+            return self.spoken(count, self.notes(first), {wish.cell for wish in first}, first[-1])
+        if style < NOTES_ONLY + NOTES_FIRST + NOTES_LAST:
+            clauses = self.spoken(self.random.randint(1, count - 1), clauses, taken, Wish("all", ""))
+            last = clauses[-1].edits[0]
+            like = Wish(last.region, last.name + ("+" if last.amount > 0 else "-"))
+            return clauses + self.notes(self.chooser.notes(count - len(taken), "all", taken, like))
+        if style > 1 - GAPPED and count > 1:
+            return self.writer.gapped(self.chooser.described(count))
+        if style > 1 - GAPPED - PAIRED and count > 1 and self.chooser.paired:
+            whole, part = self.chooser.pair()
+            return self.spoken(count, self.paired(whole, part), {whole.cell, part.cell}, part)
+        return self.spoken(count, clauses, taken, Wish("all", ""))
+
+    def paired(self, whole: Wish, part: Wish) -> list[Clause]:
+        """Return a clause about the whole image and one about a part of it, in either order."""
+        reverse = self.random.random() < 0.4
+        of_whole = self.writer.write([whole], Setting(explicit=reverse)) if self.random.random() < 0.5 else None
+        of_part = self.writer.write([part], Setting()) if self.random.random() < 0.7 else None
+        clauses = [of_whole or self.writer.brief(whole), of_part or self.writer.brief(part)]
+        return clauses[::-1] if reverse else clauses
+
+    def notes(self, wishes: Sequence[Wish]) -> list[Clause]:
+        """Return clauses of a word or two."""
+        return [self.writer.brief(wish) for wish in wishes]
+
+    def spoken(self, count: int, clauses: list[Clause], taken: set[tuple[str, str]], last: Wish) -> list[Clause]:
+        """Return `clauses` and further ones until `count` adjustments are asked for; `taken` follows."""
         while len(taken) < count:
-            wishes, setting = self.wishes(count - len(taken), previous, taken)
+            wishes, setting = self.chooser.wishes(count - len(taken), last, taken)
             if not wishes:
                 continue
             clause = self.writer.write(wishes, setting) or self.writer.write(wishes[:1], setting)
@@ -104,77 +125,55 @@ class Grammar:
                 continue
             clauses.append(clause)
             taken |= {(edit.region, edit.name) for edit in clause.edits}
-            previous = wishes[0]
+            last = wishes[0]
         return clauses
 
-    def shopping_list(self, count: int) -> list[Wish]:
-        """Return wishes for the whole image that can be said in a word or two."""
-        found: dict[str, Wish] = {}
-        while len(found) < count:
-            wish = Wish("all", self.key())
-            if ONE_REGION.get(wish.name, "all") == "all" and {"make", "noun+", "noun-"} & {*self.writer.routes(wish)}:
-                found[wish.name] = wish
-        return list(found.values())
-
-    def wishes(self, most: int, last: Wish, taken: set[tuple[str, str]]) -> tuple[list[Wish], Setting]:
-        """Return wishes for one clause (often one, sometimes several of one region) that are not taken yet."""
-        referring = bool(taken) and self.random.random() < 0.25
-        key, previous = self.key(), last.region
-        region = previous if referring else self.region(key)
-        if previous in OTHER_REGION and self.random.random() < CONTRAST:
-            # "warm up the subject, cool down the background"
-            key = self.flipped(last.key) if self.random.random() < 0.5 else key
-            region, referring = OTHER_REGION[previous], False
-        region = ONE_REGION.get(key[:-1], region)
-        grouped = most if self.random.random() < 0.5 else 1
-        keys = [key] + [self.key() for _ in range(min(grouped, 3) - 1)]
-        if self.random.random() < 0.4:
-            keys = [k if k[-1] == key[-1] else self.flipped(k) for k in keys]
-        wishes = [Wish(region, k) for k in keys if ONE_REGION.get(k[:-1], region) == region]
-        names = {(wish.region, wish.name): wish for wish in wishes if (wish.region, wish.name) not in taken}
-        bare = region == previous == "all" and self.random.random() < BARE
-        setting = Setting(pronoun=referring and previous == region, explicit=previous != "all", bare=bare)
-        return list(names.values()), setting
-
-    def flipped(self, key: str) -> str:
-        """Return the other direction of a key where there is one."""
-        return opposite(key) if opposite(key) in self.keys else key
-
-    def key(self) -> str:
-        """Return a signed adjustment, the common ones more often."""
-        return self.random.choices(self.keys, self.weights)[0]
-
-    def region(self, key: str) -> str:
-        """Return a region for an adjustment."""
-        shares = BLUR_REGION_SHARES if key.startswith("blur") else REGION_SHARES
-        return self.random.choices(vocabulary().regions, shares)[0]
-
-    def beyond(self) -> str:
+    def beyond(self) -> Clause:
         """Return a wish that no adjustment can grant."""
-        return self.writer.expand(self.random.choice(self.lexicon.beyond), {})
+        return Clause(self.writer.expand(self.random.choice(self.lexicon.beyond), {}), beyond=True)
 
-    def finished(self, parts: Sequence[str], edits: Sequence[Labelled], beyond: bool) -> Instruction:
-        """Join the parts and dress them up."""
-        text = self.joined(parts)
-        if not parts or self.random.random() < 0.08:
+    def erasing(self) -> Clause:
+        """Return a wish that an object is taken out: an edit where it is painted over, beyond where it isn't."""
+        text = self.writer.expand(self.random.choice(self.lexicon.erase), {})
+        return Clause(text, (ERASED,), beyond=True)
+
+    def finished(self, clauses: Sequence[Clause]) -> Instruction:
+        """Join the clauses and dress them up."""
+        edits = tuple(dict.fromkeys(edit for clause in clauses for edit in clause.edits))
+        text = self.joined(clauses)
+        if not clauses or self.random.random() < 0.08:
             text = self.with_negation(text, edits)
-        if parts and self.random.random() < 0.35:
+        if clauses and self.random.random() < 0.35:
             text = self.wrapped(text)
         if not text or self.random.random() < 0.13:
             text = self.with_filler(text)
         text = noisy(text, self.random, self.lexicon.spelling)
-        return Instruction(text, tuple(edits), beyond, self.lexicon.language)
+        return Instruction(text, edits, any(clause.beyond for clause in clauses), self.lexicon.language)
 
-    def joined(self, parts: Sequence[str]) -> str:
-        """Join the clauses, with commas and a last "and" or each its own way."""
-        if not parts:
+    def joined(self, clauses: Sequence[Clause]) -> str:
+        """Join the clauses, with commas and a last "and", each its own way, or without anything between them."""
+        if not clauses:
             return ""
-        text = parts[0]
-        listed = self.random.random() < 0.3
-        for i, part in enumerate(parts[1:], 1):
-            link = f" {self.lexicon.shells['and'][0]} " if i == len(parts) - 1 else ", "
-            text += (link if listed else self.random.choice(self.lexicon.shells["join"])) + part
+        text = clauses[0].text
+        style = self.random.random()
+        for i, clause in enumerate(clauses[1:], 1):
+            text += self.link(clauses[i - 1], clause, style, last=i == len(clauses) - 1) + clause.text
         return text
+
+    def link(self, before: Clause, clause: Clause, style: float, *, last: bool) -> str:
+        """Return what stands between two clauses: less than a comma, or than a full stop, would give a wish for the
+        whole image to the part of it that the clause before is about."""
+        apart = clause.continues and any(edit.region != "all" for edit in before.edits)
+        if apart and before.open:
+            return self.random.choice(self.ends)
+        if style < RUN_ON and not apart:
+            return " "
+        conjunction = f" {self.lexicon.shells[AND][0]} " if not apart else ", "
+        if style < RUN_ON + LISTED:
+            return conjunction if last else ", "
+        if style < RUN_ON + LISTED + PLAIN:
+            return self.random.choice((", ", ", ", conjunction, ". "))
+        return self.random.choice(self.apart if apart else self.lexicon.shells["join"])
 
     def wrapped(self, text: str) -> str:
         """Return the text inside a polite or chatty frame; frames for verbs only around verbs."""
@@ -198,13 +197,20 @@ class Grammar:
         frame = self.random.choice(self.lexicon.shells["negations"])
         regions = {edit.region for edit in edits}
         free = [region for region in ("subject", "background") if region not in regions]
-        names_region = any(slot in frame for slot in ("{acc}", "{nom}", "{loc}", "{gen}"))
-        if names_region and ("all" in regions or not free):
+        if names_region(frame) and ("all" in regions or not free):
             return text
-        nouns = [pairs for name, pairs in self.lexicon.nouns.items() if pairs and name not in {e.name for e in edits}]
+        named = {edit.name for edit in edits}
+        nouns = [pairs for name, pairs in self.lexicon.nouns.items() if pairs and name not in named]
+        if not nouns:
+            return text
         noun, the_noun = self.random.choice(self.random.choice(nouns))
         slots = {"noun": noun, "the_noun": the_noun, "adv": "", "percent": ""}
-        if names_region:
+        if names_region(frame):
             slots |= self.writer.region_names(frame, self.random.choice(free), Setting())
         negation = self.writer.expand(frame, slots)
         return f"{text}{self.random.choice((', ', ' ', '. ', ', '))}{negation}" if text else negation
+
+
+def _erases(clauses: Sequence[Clause]) -> bool:
+    """Return whether something is erased already."""
+    return any(edit.name == ERASED.name for clause in clauses for edit in clause.edits)
