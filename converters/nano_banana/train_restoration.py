@@ -1,0 +1,261 @@
+"""Training of the restoration network for a given number of minutes.
+
+`python -m converters.nano_banana.train_restoration --data FOLDER --out runs/restore --minutes 95 --resume` leaves
+`restoration.safetensors` (averaged weights), `metrics.jsonl` and `checkpoint.pt` in the run's folder.
+
+Learning rate and crop size follow the used fraction of the time, so the budget holds on any machine and a stopped
+run goes on where it was (--resume). A worker process makes the batches; the trainer is one thread. Held-out results are
+logged and never used to choose weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from converters.nano_banana.damage import Pixels
+from converters.nano_banana.restoration import RestorationNet, save
+from converters.nano_banana.restoration_crops import Batch, Batches, Crops, decode, photographs, share_of
+from converters.nano_banana.restoration_pairs import CONDITIONS, Pair, in_torch, mean_psnr, middle, psnr
+
+_SIDES: Final = ((0.8, 64), (1.0, 96))
+_LEARNING_RATE: Final = 6e-4
+_TOLD_LEARNING_RATE: Final = 4.0
+_LONGEST_GRADIENT: Final = 0.1
+_WARM_UP_STEPS: Final = 250
+_EMA_DECAY: Final = 0.999
+_LARGEST_ERROR: Final = 0.2
+_STEPS_BETWEEN_SNAPSHOTS: Final = 100
+_SQUARED_FLOOR: Final = 3e-5
+_SECONDS_BETWEEN_CHECKPOINTS: Final = 120.0
+_SECONDS_BETWEEN_LOG_LINES: Final = 30.0
+_EVALUATIONS: Final = 16
+_EVALUATED: Final = ("noise 25", "JPEG q10", "2x", "clean, light denoise")
+_EVALUATED_SIDE: Final = 192
+_ALLOCATOR: Final = {
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_TOP_PAD_": "268435456",
+    "THP_MEM_ALLOC_ENABLE": "1",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A training run. minutes counts training only, over all resumed parts."""
+
+    data: Path
+    out: Path
+    minutes: float = 95.0
+    seed: int = 0
+    device: str = "cpu"
+    resume: bool = False
+    batch: int = 16
+    threads: int = 1
+
+
+class Run:
+    """The state of a training run that a checkpoint holds."""
+
+    def __init__(self, settings: Settings) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings = settings
+        self.net = RestorationNet().to(settings.device)
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = deepcopy(self.net).eval()
+        self.optimiser = torch.optim.AdamW(_parameter_groups(self.net), betas=(0.9, 0.99), weight_decay=1e-4)
+        self.seconds, self.steps, self.samples, self.pace = 0.0, 0, 0, 1.0
+        self.snapshot = self._state()
+
+    @property
+    def fraction(self) -> float:
+        """The used part of the time, 0..1."""
+        return min(1.0, self.seconds / (60 * self.settings.minutes))
+
+    def step(self, batch: Batch) -> float:
+        """Update from a batch of Crops; returns its mean absolute error in 0..1."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["share"] * self.pace * learning_rate(self.fraction, self.steps)
+        damaged, masks, told, clean = (part.to(self.settings.device, torch.float32) for part in batch)
+        photos = (damaged / 255).contiguous(memory_format=torch.channels_last)
+        error = self.net(photos, masks / 255, told) - clean / 255
+        size = float(error.detach().abs().mean())
+        if not size < _LARGEST_ERROR:
+            self._go_back()
+            return size
+        self.optimiser.zero_grad()
+        loss_of(error).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), _LONGEST_GRADIENT)
+        self.optimiser.step()
+        self.steps += 1
+        self.samples += len(damaged)
+        self._update_average()
+        if self.steps % _STEPS_BETWEEN_SNAPSHOTS == 0:
+            self.snapshot = self._state()
+        return size
+
+    def _go_back(self) -> None:
+        """Return to the last snapshot, slower from now on: without normalisation a rare step blows the network up."""
+        self._set_state(self.snapshot)
+        self.pace *= 0.7
+
+    def _state(self) -> dict[str, Any]:
+        return deepcopy({name: getattr(self, name).state_dict() for name in ("net", "average", "optimiser")})
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        for name in ("net", "average", "optimiser"):
+            getattr(self, name).load_state_dict(deepcopy(state[name]))
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(_EMA_DECAY, (1 + self.steps) / (10 + self.steps))
+        averaged = self.average.state_dict()
+        for name, value in self.net.state_dict().items():
+            averaged[name].lerp_(value, 1 - decay)
+
+    def store(self) -> None:
+        """Write checkpoint.pt and restoration.safetensors, each whole or not at all."""
+        out = self.settings.out
+        state = {**self._state(), "progress": (self.seconds, self.steps, self.samples, self.pace)}
+        torch.save(state, out / "checkpoint.partial")
+        (out / "checkpoint.partial").replace(out / "checkpoint.pt")
+        save(self.average, out / "restoration.partial")
+        (out / "restoration.partial").replace(out / "restoration.safetensors")
+
+    def restore(self) -> None:
+        """Go back to the last checkpoint."""
+        state = torch.load(self.settings.out / "checkpoint.pt", weights_only=True)
+        self._set_state(state)
+        self.snapshot = self._state()
+        self.seconds, self.steps, self.samples, self.pace = state["progress"]
+
+
+def _parameter_groups(net: RestorationNet) -> list[dict[str, object]]:
+    """Return the layers that carry the strengths as a fast group: they must tell tasks apart early."""
+    told = [*net.told.parameters(), *net.biases.parameters()]
+    rest = [value for name, value in net.named_parameters() if not name.startswith(("told.", "biases."))]
+    return [{"params": rest, "share": 1.0}, {"params": told, "share": _TOLD_LEARNING_RATE}]
+
+
+def learning_rate(fraction: float, steps: int) -> float:
+    """Return a linear warm-up by steps times a cosine over the used fraction of the time."""
+    warm = min(1.0, (steps + 1) / _WARM_UP_STEPS)
+    return _LEARNING_RATE * warm * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * fraction)))
+
+
+def side_at(fraction: float) -> int:
+    """Return the crops' side in pixels at a used fraction of the time."""
+    return next(side for end, side in _SIDES if fraction <= end)
+
+
+def loss_of(error: Tensor) -> Tensor:
+    """Return the mean log of each crop's squared error, which is PSNR: faint damage counts as much as strong noise.
+
+    error: (batch, 3, side, side), photos in 0..1.
+    """
+    return 0.02 * torch.log(error.square().mean((1, 2, 3)) + _SQUARED_FLOOR).mean()
+
+
+def timed(run: Run, source: Batches) -> Iterator[Batch]:
+    """Yield batches until the time is used up; keeps run.seconds and the crops' size."""
+    started, before = time.monotonic(), run.seconds
+    for batch in DataLoader(source, batch_size=None, num_workers=1, prefetch_factor=3):
+        yield batch
+        run.seconds = before + time.monotonic() - started
+        if run.fraction >= 1:
+            return
+        source.side.fill_(side_at(run.fraction))
+
+
+def train(settings: Settings) -> Path:
+    """Train and return the file with the averaged weights."""
+    torch.set_num_threads(settings.threads)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    run = Run(settings)
+    if settings.resume and (settings.out / "checkpoint.pt").exists():
+        run.restore()
+    training, held_out = photographs(settings.data)
+    shares = [share_of(path) for path in training]
+    crops = Crops([decode(path) for path in training], shares, settings.seed + run.steps)
+    source = Batches(crops, settings.batch, side_at(run.fraction))
+    pairs = _evaluated([decode(path) for path in held_out[::2]])
+    before = {name: float(np.mean([psnr(each.damaged, each.clean) for each in group])) for name, group in pairs.items()}
+    _log(run, **before)
+    stored = logged = run.seconds
+    evaluated = int(run.fraction * _EVALUATIONS)
+    errors: list[float] = []
+    for batch in timed(run, source):
+        errors.append(run.step(batch))
+        if run.seconds - logged > _SECONDS_BETWEEN_LOG_LINES:
+            _log(run, error=float(np.mean(errors)))
+            logged, errors = run.seconds, []
+        if run.seconds - stored > _SECONDS_BETWEEN_CHECKPOINTS:
+            run.store()
+            stored = run.seconds
+        if int(run.fraction * _EVALUATIONS) > evaluated:
+            evaluated = int(run.fraction * _EVALUATIONS)
+            _log(run, **_scores(run.average, pairs))
+    run.store()
+    return settings.out / "restoration.safetensors"
+
+
+def _evaluated(photos: list[Pixels]) -> dict[str, list[Pair]]:
+    """Return pairs by condition, of the middle of each photo."""
+    middles = [middle(photo, _EVALUATED_SIDE) for photo in photos]
+    return {name: [CONDITIONS[name](photo, seed) for seed, photo in enumerate(middles)] for name in _EVALUATED}
+
+
+def _scores(net: RestorationNet, pairs: dict[str, list[Pair]]) -> dict[str, float]:
+    return {name: mean_psnr(in_torch(net), each) for name, each in pairs.items()}
+
+
+def _log(run: Run, **values: float) -> None:
+    """One JSON line in metrics.jsonl, one for people on stderr."""
+    progress = {
+        "fraction": run.fraction,
+        "seconds": run.seconds,
+        "steps": run.steps,
+        "samples": run.samples,
+        "pace": run.pace,
+    }
+    record = {**progress, "side": side_at(run.fraction), **values}
+    with (run.settings.out / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(record) + "\n")
+    shown = " ".join(f"{name} {value:.4f}" for name, value in values.items())
+    left = (60 * run.settings.minutes - run.seconds) / 60
+    sys.stderr.write(f"{100 * run.fraction:5.1f} % {left:5.1f} min left, {run.samples} samples, {shown}\n")
+    sys.stderr.flush()
+
+
+def main() -> None:
+    """Train from the command line; restarts itself once with an allocator that keeps large buffers."""
+    parser = argparse.ArgumentParser(description="Train the restoration network.")
+    parser.add_argument("--data", type=Path, required=True, help="folder with photos/")
+    parser.add_argument("--out", type=Path, default=Path("runs/restore"), help="folder of the run")
+    parser.add_argument("--minutes", type=float, default=95.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    arguments = parser.parse_args()
+    if any(os.environ.get(name) != value for name, value in _ALLOCATOR.items()):
+        command = [sys.executable, "-m", "converters.nano_banana.train_restoration", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, **_ALLOCATOR})
+    train(Settings(**vars(arguments)))
+
+
+if __name__ == "__main__":
+    main()
