@@ -8,7 +8,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 DATA ?= data
 
-.PHONY: serve install dev test test-all lint bench train embed lock clean
+.PHONY: serve install dev test test-all lint bench train gallery embed lock clean
 
 serve: $(VENV)/.runtime ## install the runtime (no torch) and serve on http://127.0.0.1:8080
 	$(BIN)/nanoedge serve --host $(HOST) --port $(PORT)
@@ -28,11 +28,14 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev ## latency, memory, language, masks; DATA=folder adds the masks
+bench: $(VENV)/.dev ## every figure of docs/benchmarks.md; DATA=folder adds those that need photographs
 	$(BIN)/python -m benchmarks.bench --data $(DATA)
 
-train: $(VENV)/.dev ## train nano-banana from DATA (about 80 minutes on two cores)
+train: $(VENV)/.dev ## train nano-banana from DATA (about two hours on two cores)
 	$(BIN)/python -m converters.nano_banana.train --data $(DATA)
+
+gallery: $(VENV)/.dev ## before and after of every kind of edit, into docs/gallery.md
+	$(BIN)/python -m benchmarks.gallery --out docs/gallery
 
 embed: $(VENV)/.dev ## rebuild the embedded int8 artifact from the committed checkpoint
 	$(BIN)/python -m converters.embed

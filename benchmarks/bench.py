@@ -12,11 +12,13 @@ import argparse
 import json
 import platform
 import sys
+from collections.abc import Callable
 from datetime import datetime, timezone
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks import agreement, language, mask_iou, node
+from benchmarks import agreement, corrections, gier, graphs, language, mask_iou, node, restoration
 from benchmarks.table import jpeg, markdown, photographs
 from converters.convert import Request, convert
 from edge_runtime.artifact import Artifact
@@ -71,20 +73,31 @@ def main() -> None:
     int8, fp32, int4 = EMBEDDED, sibling("fp32"), sibling("int4")
     photos = photographs(options.photos)
     rounds, edits = (8, 50) if options.quick else (60, 500)
-    phrases = json.loads(language.PHRASES.read_text(encoding="utf-8"))
+    phrases = json.loads(language.PRODUCT.read_text(encoding="utf-8"))
     recipes = {"int8 (embedded)": int8, "fp32": fp32, "int4": int4}
     sections = {
         "Latency through HTTP": ("A background edit, decoding and encoding included; the models interleaved. "
                                  "`nano-banana` is the embedded int8 artifact.",
                                  lambda: node.latency([fp32], photos, rounds)),
+        "Graphs": ("Each component alone, milliseconds, the artifacts interleaved.",
+                   lambda: graphs.report({"int8": int8, "fp32": fp32}, photos, rounds)),
         "Start": ("From starting the process.", lambda: node.start_up(jpeg(next(iter(photos.values())), 512))),
         "Memory": (f"Resident, through mixed edits of photographs from {node.MIXED_SIZES[0]} to "
                    f"{node.MIXED_SIZES[-1]} px.", lambda: node.memory(photos, edits)),
         "Language": ("Phrases set aside, written without sight of the training grammar: right set of adjustments, "
                      "signs and regions.", lambda: language.report(recipes, phrases)),
+        "Real requests": ("GIER: what forum users asked for, and whether the plan holds an adjustment of the kind that "
+                          "editors then used.",
+                          lambda: _with(options.data, "instructions", lambda: _gier(options.data, int8))),
         "Agreement with the definitions": ("PSNR of the int8 artifact against the definitions in float64, plan given.",
                                            lambda: agreement.report(int8, photos)),
-        "Subject masks": ("Photographs held out from training.", lambda: _masks(options.data, int8, fp32)),
+        "Masks": ("Photographs held out from training.",
+                  lambda: _with(options.data, "seg", lambda: _masks(options.data, int8, fp32))),
+        "Restoration": ("PSNR in dB on photographs held out from training, the int8 artifact, then the float one.",
+                        lambda: _with(options.data, "photos", lambda: _restoration(options.data, int8, fp32))),
+        "Automatic corrections": ("Planted damage on photographs held out from training: mean CIEDE2000 / PSNR to the "
+                                  "original.", lambda: _with(options.data, "photos", lambda: corrections.report(
+                                      corrections.of_artifact(int8), corrections.held_out(options.data, 24)))),
         "Sizes": ("", lambda: sizes(recipes)),
     }
     page = ["# Benchmarks", f"Printed by `python -m benchmarks.bench --data FOLDER` on: {machine()}."]
@@ -97,10 +110,28 @@ def main() -> None:
         options.write.write_text("\n\n".join(page) + "\n", encoding="utf-8")
 
 
-def _masks(data: Path | None, int8: Path, fp32: Path) -> str:
-    if data is None or not (data / "seg").is_dir():
-        return f"Not measured: there are no photographs with masks in {data} (give a folder with seg/ by --data)."
+def _with(data: Path | None, part: str, measure: Callable[[], str]) -> str:
+    if data is None or not (data / part).is_dir():
+        return f"Not measured: {data} has no folder {part} (give a folder by --data, docs/nano-banana.md says which)."
+    return measure()
+
+
+def _masks(data: Path, int8: Path, fp32: Path) -> str:
     return mask_iou.report({"int8": mask_iou.of_artifact(int8), "fp32": mask_iou.of_artifact(fp32)}, data)
+
+
+def _gier(data: Path, int8: Path) -> str:
+    answers = gier.answers_of(int8, gier.read(data / gier.SAMPLE))
+    shown = [answer for answer in answers if answer.request.half == gier.HALVES[0]]
+    return gier.totals(answers) + "\n\nThe open half by operator:\n\n" + gier.by_operator(shown)
+
+
+def _restoration(data: Path, int8: Path, fp32: Path) -> str:
+    photos = restoration.held_out(data, 12)
+    bm3d = 3 if find_spec("bm3d") else 0
+    note = "" if bm3d else "\n\nCBM3D was not run: `pip install bm3d` (its licence forbids commercial use)."
+    parts = [restoration.report(restoration.of_artifact(folder), photos, bm3d) for folder in (int8, fp32)]
+    return "\n\n".join(parts) + note
 
 
 def _cpu_lines() -> list[str]:

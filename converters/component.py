@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from converters.latency import median_milliseconds
+from converters.latency import median_milliseconds, slowdown
 from converters.parity import Parity, measure, reference_outputs
 from converters.recipe import Recipe
 from converters.source import ComponentSource
@@ -15,6 +15,9 @@ from edge_runtime.manifest import Component
 
 Progress = Callable[[str], None]
 """Called with one line at the start of every step."""
+
+SLOWEST = 1.1
+"""How much slower than float a quantised component may be measured: times differ by as much between two runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,7 @@ def convert_component(
 ) -> Converted:
     """Write one component into the folder; raises ConversionError when even the float file is off its limits.
 
-    A quantised file off its limits gives way to the float file, and the note says so.
+    A quantised file that is off its limits or slower gives way to the float file, and the note says so.
     """
     progress("exporting")
     file = folder / f"{source.name}{target.suffix}"
@@ -71,9 +74,11 @@ def convert_component(
     if precision == "fp32":
         return replace(exported, note=f"no layer that recipe {recipe.name} quantises")
     progress("comparing with torch")
-    runners = target.runners(source, quantised)
+    float_runner, runners = runners[0], target.runners(source, quantised)
     parity = measure(source, references, runners, precision)
     if (failure := parity.failure) is not None:
         return replace(exported, note=f"{precision} measured {failure}, allowed {failure.allowed}: kept in float")
+    if slowdown(runners[0], float_runner, source.examples[0]) > SLOWEST:
+        return replace(exported, note=f"{precision} ran slower than float where it was converted: kept in float")
     quantised.replace(file)
     return replace(exported, parity=parity, milliseconds=median_milliseconds(runners[0], source.examples[0]))

@@ -1,7 +1,8 @@
 """Batches of training pictures made from a few hundred photographs, whole batches at a time.
 
-A base picture (a labelled photograph or a plain background) is cropped and turned; textured shapes that are no subject
-and cut-outs of subjects are laid over it, each with colours of its own (copy-paste, Ghiasi et al. 2021).
+A base picture (a labelled photograph or a plain background) is cropped and turned; textured shapes that are no subject,
+cut-outs of subjects, rows of people and still lifes are laid over it, each with colours of its own (copy-paste, Ghiasi
+et al. 2021).
 `degrade` spoils the result as cameras and files do.
 """
 
@@ -19,11 +20,32 @@ from torch.nn import functional
 from converters.nano_banana.degradation import degrade, jitter_colour
 from converters.nano_banana.photos import Pictures
 
-_GROUP_WEIGHTS: Final = {"ccp": 0.62, "feral_cat": 0.2, "plain_ground": 0.14, "dali_pixelwise": 0.04}
-_GROUND_WEIGHTS: Final = {"street": 0.45, "background": 0.55}
-_SHARE_PASTED: Final = 0.42
-_SHARE_NEGATIVE: Final = 0.06
+_GROUP_WEIGHTS: Final = {
+    "ccp": 0.46,
+    "feral_cat": 0.13,
+    "plain_ground": 0.06,
+    "dali_pixelwise": 0.02,
+    "portrait": 0.08,
+    "person": 0.03,
+    "group": 0.03,
+    "animal": 0.09,
+    "object": 0.07,
+    "vehicle": 0.03,
+}
+_CROWD_WEIGHTS: Final = {"ccp": 0.9, "person": 0.1}
+_STILL_LIFE_WEIGHTS: Final = {"plain_ground": 0.5, "object": 0.4, "dali_pixelwise": 0.1}
+_GROUND_WEIGHTS: Final = {"street": 0.4, "background": 0.6}
+_SHARE_PASTED: Final = 0.3
+_SHARE_CROWD: Final = 0.07
+_SHARE_STILL_LIFE: Final = 0.06
+_SHARE_NEGATIVE: Final = 0.05
+_SHARE_CLOSE: Final = 0.3
+_SHARE_WHOLE: Final = 0.4
+_SKIN_UNKNOWN: Final = frozenset({"portrait", "person", "group", "object"})
 _SMALL_SIDE: Final = 128
+
+
+_NO_SUBJECT: Final = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -42,7 +64,9 @@ class Augmenter:
 
     def __init__(self, pictures: Pictures, generator: torch.Generator) -> None:
         self.generator = generator
-        self.full = torch.from_numpy(pictures.pixels)
+        sees_skin = torch.tensor([255 * (group not in _SKIN_UNKNOWN) for group in pictures.groups]).to(torch.uint8)
+        known = sees_skin[:, None, None, None].expand(-1, 1, *pictures.pixels.shape[2:])
+        self.full = torch.cat([torch.from_numpy(pictures.pixels), known], 1)
         small = (_SMALL_SIDE, _SMALL_SIDE)
         parts = [functional.interpolate(part.float(), small, mode="area") for part in torch.split(self.full, 64)]
         self.small = torch.cat(parts).round().to(torch.uint8)
@@ -50,19 +74,28 @@ class Augmenter:
         self.is_person = torch.tensor([group == "ccp" for group in pictures.groups])
         self.subject_weights = _weights(pictures.groups, _GROUP_WEIGHTS)
         self.ground_weights = _weights(pictures.groups, _GROUND_WEIGHTS)
+        self.crowd_weights = _weights(pictures.groups, _CROWD_WEIGHTS)
+        self.still_life_weights = _weights(pictures.groups, _STILL_LIFE_WEIGHTS)
 
     def batch(self, count: int, side: int) -> tuple[Tensor, Tensor]:
-        """Return photographs uint8 (count, 3, side, side) and soft masks uint8 (count, 2, side, side)."""
+        """Return photographs uint8 (count, 3, side, side) and soft masks uint8 (count, 3, side, side).
+
+        The masks are subject, skin, and where skin is known: outlined people have no skin labels.
+        """
+        ends = np.cumsum([_SHARE_PASTED, _SHARE_CROWD, _SHARE_STILL_LIFE, _SHARE_NEGATIVE]).tolist()
         kind = self._uniform(count)
-        on_ground = kind < _SHARE_PASTED + _SHARE_NEGATIVE
-        pasted = kind < _SHARE_PASTED
+        on_ground, pasted = kind < ends[3], kind < ends[0]
+        crowd, still_life = (kind >= ends[0]) & (kind < ends[1]), (kind >= ends[1]) & (kind < ends[2])
         chosen = torch.where(on_ground, self._pick(self.ground_weights, count), self._pick(self.subject_weights, count))
         layers = self._sample(chosen, self._crop(chosen), side, "reflection")
         layers[:, :3] = jitter_colour(layers[:, :3], self.generator)
         self._defocus(layers, on_ground & (self._uniform(count) < 0.4))
         self._add_shapes(layers, self._uniform(count) < torch.where(on_ground, 0.4, 0.12))
+        self._add_table(layers, still_life)
+        self._paste_row(layers, crowd, self.crowd_weights, (0.5, 1.7))
+        self._paste_row(layers, still_life, self.still_life_weights, (0.25, 0.7))
         again = self._uniform(count)
-        self._paste(layers, pasted | (again > 0.9))
+        self._paste(layers, pasted | (~on_ground & (again > 0.93)))
         self._paste(layers, pasted & (again < 0.3))
         self._paste(layers, pasted & (again < 0.12))
         layers[:, :3] = degrade(layers[:, :3], self.generator)
@@ -79,21 +112,31 @@ class Augmenter:
         return torch.multinomial(weights, count, replacement=True, generator=self.generator)
 
     def _crop(self, chosen: Tensor) -> View:
-        """Return a window of each picture; for a quarter of the people, the head and shoulders."""
+        """Return a window of each picture: often heads of people, and close-ups of anything's middle."""
         count = len(chosen)
         half = self._uniform(count, low=0.4, high=1.12)[:, None] * self._aspect(count, 0.3)
-        half = torch.where(self._uniform(count, 1) < 0.25, 1.0, half)
+        half = torch.where(self._uniform(count, 1) < _SHARE_WHOLE, 1.0, half)
         centre = self._uniform(count, 2, low=-1, high=1) * (1.05 - half).clamp_min(0)
-        portrait = self.is_person[chosen] & (self._uniform(count) < 0.22)
+        low, high = self.boxes[chosen, :2], self.boxes[chosen, 2:]
+        near = (high - low) / 2 * self._uniform(count, 1, low=0.4, high=0.95) * self._aspect(count, 0.3)
+        inside = (low + high) / 2 + self._normal(count, 2, scale=0.25) * (high - low) / 2
+        close = ((self._uniform(count) < _SHARE_CLOSE) & ~self.is_person[chosen] & (near.amin(1) > 0.1))[:, None]
+        centre, half = torch.where(close, inside, centre), torch.where(close, near, half)
+        portrait = self.is_person[chosen] & (self._uniform(count) < 0.28)
         return self._view(*self._portraits(chosen, portrait, centre, half))
 
     def _portraits(self, chosen: Tensor, where: Tensor, centre: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-        """Replace centre and half size (batch, 2) by a window around the head in the rows `where`."""
+        """Replace centre and half size (batch, 2) by a window around the head in the rows `where`.
+
+        The closest hold less than a face, the widest head and chest.
+        """
         count = len(chosen)
         height = (self.boxes[chosen, 3] - self.boxes[chosen, 1])[:, None]
-        size = height * self._uniform(count, 1, low=0.12, high=0.42) * self._aspect(count, 0.3)
+        share = torch.exp(self._uniform(count, 1, low=math.log(0.065), high=math.log(0.42)))
+        size = height * share * self._aspect(count, 0.3)
         size[:, 0] *= 1.2
-        aside, below = self._normal(count, 1, scale=0.25) * size[:, :1], 0.55 * size[:, 1:]
+        aside = self._normal(count, 1, scale=0.25) * size[:, :1]
+        below = self._uniform(count, 1, low=0.45, high=0.9) * size[:, 1:]
         middle = self.heads[chosen] + torch.cat([aside, below], 1)
         return torch.where(where[:, None], middle, centre), torch.where(where[:, None], size, half)
 
@@ -131,11 +174,11 @@ class Augmenter:
         )
 
     def _sample(self, chosen: Tensor, view: View, side: int, padding: str) -> Tensor:
-        """Return what the views show, float32 (batch, 5, side, side) in 0..1, from the level of fitting detail."""
+        """Return what the views show, float32 (batch, 6, side, side) in 0..1, from the level of fitting detail."""
         theta = torch.cat([view.matrix, view.offset[:, :, None]], 2)
-        grid = functional.affine_grid(theta, [len(chosen), 5, side, side], align_corners=False)
+        grid = functional.affine_grid(theta, [len(chosen), 6, side, side], align_corners=False)
         shrink = view.matrix.norm(dim=2).amax(1) * self.full.shape[3] / side
-        seen = torch.empty(len(chosen), 5, side, side)
+        seen = torch.empty(len(chosen), 6, side, side)
         for level, rows in ((self.full, shrink <= 1.8), (self.small, shrink > 1.8)):
             if rows.any():
                 pixels = level[chosen[rows]].float()
@@ -164,17 +207,64 @@ class Augmenter:
         half = self._uniform(count, 2, low=0.15, high=0.8)
         view = self._view(self._uniform(count, 2, low=-0.4, high=0.4), half)
         texture = self._sample(chosen, view, side, "reflection")[:, :3]
-        _lay_over(layers, where, jitter_colour(texture, self.generator), cover, torch.zeros(count, 2, 1, 1))
+        _lay_over(layers, where, jitter_colour(texture, self.generator), cover, _NO_SUBJECT.expand(count, -1, -1, -1))
+
+    def _add_table(self, layers: Tensor, where: Tensor) -> None:
+        """Lay the texture of some background over the lower part of the rows `where`, like a table before a wall."""
+        count, side = int(where.sum()), layers.shape[3]
+        if not count:
+            return
+        height = torch.linspace(-1, 1, side)[:, None].expand(side, side)
+        cover = torch.sigmoid((height - self._uniform(count, 1, 1, 1, low=-0.9, high=0.6)) * 60)
+        half = self._uniform(count, 2, low=0.1, high=0.5)
+        view = self._view(self._uniform(count, 2, low=-0.4, high=0.4), half)
+        texture = self._sample(self._pick(self.ground_weights, count), view, side, "reflection")[:, :3]
+        _lay_over(layers, where, jitter_colour(texture, self.generator), cover, _NO_SUBJECT.expand(count, -1, -1, -1))
 
     def _paste(self, layers: Tensor, where: Tensor) -> None:
         """Lay one subject's cut-out over each of the rows `where`."""
         count = int(where.sum())
-        if not count:
-            return
-        chosen = self._pick(self.subject_weights, count)
-        cut = self._sample(chosen, self._placed(chosen), layers.shape[3], "zeros")
-        own_masks = torch.cat([torch.ones_like(cut[:, 3:4]), (cut[:, 4:] / cut[:, 3:4].clamp_min(0.05)).clamp(0, 1)], 1)
-        _lay_over(layers, where, jitter_colour(cut[:, :3], self.generator), cut[:, 3:4], own_masks)
+        if count:
+            chosen = self._pick(self.subject_weights, count)
+            self._lay_cut(layers, where, chosen, self._placed(chosen))
+
+    def _paste_row(self, layers: Tensor, where: Tensor, weights: Tensor, heights: tuple[float, float]) -> None:
+        """Lay two to four cut-outs of like height side by side, overlapping, over the rows `where`.
+
+        heights: the range of half heights; those over one reach below the picture.
+        """
+        rows = torch.where(where)[0]
+        wanted = torch.randint(2, 5, (len(rows),), generator=self.generator)
+        common = self._uniform(len(rows), low=heights[0], high=heights[1])
+        middle = self._uniform(len(rows), low=-0.25, high=0.25)
+        top = self._uniform(len(rows), low=-0.75, high=0.75) * (1 - common).abs() - 0.1
+        for slot in range(4):
+            now = wanted > slot
+            if not now.any():
+                return
+            chosen = self._pick(weights, int(now.sum()))
+            low, high = self.boxes[chosen, :2], self.boxes[chosen, 2:]
+            extent = ((high - low) / 2).clamp_min(0.02)
+            height = common[now] * self._uniform(len(chosen), low=0.85, high=1.15)
+            width = height * extent[:, 0] / extent[:, 1] * self._uniform(len(chosen), low=0.9, high=1.5)
+            spread = torch.maximum(width * 1.3, torch.full_like(width, 0.35))
+            across = middle[now] + (slot - (wanted[now] - 1) / 2) * spread
+            down = torch.where(common[now] > 0.9, height - 0.85, top[now]) + self._normal(len(chosen), scale=0.04)
+            body = self._view((low + high) / 2, extent / torch.stack([width, height], 1))
+            place = torch.stack([across, down], 1)
+            offset = (low + high) / 2 - (body.matrix @ place[:, :, None])[:, :, 0]
+            seen = torch.zeros_like(where)
+            seen[rows[now]] = True
+            self._lay_cut(layers, seen, chosen, View(body.matrix, offset))
+
+    def _lay_cut(self, layers: Tensor, where: Tensor, chosen: Tensor, view: View) -> None:
+        """Lay the cut-outs that the views show over the rows `where`."""
+        cut = self._sample(chosen, view, layers.shape[3], "zeros")
+        cover = cut[:, 3:4]
+        skin = (cut[:, 4:5] / cover.clamp_min(0.05)).clamp(0, 1)
+        known = (self.full[chosen, 5, 0, 0].float() / 255)[:, None, None, None].expand_as(cover)
+        own_masks = torch.cat([torch.ones_like(cover), skin, known], 1)
+        _lay_over(layers, where, jitter_colour(cut[:, :3], self.generator), cover, own_masks)
 
 
 def _lay_over(layers: Tensor, where: Tensor, colours: Tensor, cover: Tensor, masks: Tensor) -> None:

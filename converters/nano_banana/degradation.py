@@ -11,11 +11,16 @@ from torch import Tensor
 from torch.nn import functional
 
 _BLOCK: Final = 8
+_SHARE_OF_TRUE_COLOURS: Final = 0.4
 
 
 def jitter_colour(photos: Tensor, generator: torch.Generator) -> Tensor:
-    """Give each picture another exposure, white balance, saturation and contrast; returns 0..1."""
+    """Give most pictures another exposure, white balance, saturation and contrast; returns 0..1.
+
+    The rest keep their colours, by which skin is told from clothes.
+    """
     count = len(photos)
+    kept = torch.rand(count, 1, 1, 1, generator=generator) < _SHARE_OF_TRUE_COLOURS
 
     def spread(scale: float, channels: int = 1) -> Tensor:
         return torch.exp(scale * torch.randn(count, channels, 1, 1, generator=generator))
@@ -24,13 +29,13 @@ def jitter_colour(photos: Tensor, generator: torch.Generator) -> Tensor:
     saturation = 1.6 * torch.rand(count, 1, 1, 1, generator=generator) ** 0.7
     coloured = grey + (photos - grey) * saturation
     bright = (coloured - 0.45) * spread(0.2) + 0.45 + 0.06 * torch.randn(count, 1, 1, 1, generator=generator)
-    return (bright * spread(0.08, 3) * spread(0.15)).clamp(0, 1)
+    return torch.where(kept, photos, bright * spread(0.08, 3) * spread(0.15)).clamp(0, 1)
 
 
 def degrade(photos: Tensor, generator: torch.Generator) -> Tensor:
     """Apply night, grey, blur, noise and JPEG blocks, each on its share of the batch."""
     chance = torch.rand(len(photos), 5, generator=generator)
-    steps = ((_darken, 0.16), (_grey, 0.08), (_blur, 0.25), (_noise, 0.3), (_jpeg, 0.25))
+    steps = ((_darken, 0.12), (_grey, 0.06), (_blur, 0.15), (_noise, 0.2), (_jpeg, 0.2))
     for column, (step, share) in enumerate(steps):
         where = chance[:, column] < share
         if where.any():

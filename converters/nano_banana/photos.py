@@ -1,7 +1,8 @@
 """Labelled photographs for the vision network: which there are, which are held out, and their decoded pixels.
 
 Everything is read from a data folder, which has `photos/` and `seg/`; nothing of it is copied into the project. The
-names in photo_choices.json were chosen by eye. Augmentation is in augmentation, training in train_vision.
+names in photo_choices.json were chosen by eye, outlines are in outlines. Augmentation is in augmentation, training in
+train_vision.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from PIL import Image
 from scipy import ndimage
 from skimage.color import rgb2lab
 
+from converters.nano_banana.outlines import Outlined, drawn, outlined, split_outlined
+
 Pixels = NDArray[np.uint8]
 HELD_OUT: Final = {"ccp": 100, "feral_cat": 35}
 SIDE_PIXELS: Final = 288
@@ -31,12 +34,13 @@ _CHOICES: Final = Path(__file__).with_name("photo_choices.json")
 
 @dataclass(frozen=True)
 class Labelled:
-    """A photograph and where its mask comes from; without a mask the thing is cut from its plain ground."""
+    """A photograph and where its mask comes from: a file, an outline, or else a cut from its plain ground."""
 
     group: str
     photo: Path
     mask: Path | None = None
     labels: Path | None = None
+    outline: Outlined | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,9 @@ def _thumbnail(photo: Path, mirror: bool = False) -> NDArray[np.float64]:
 def decode(item: Labelled, side: int) -> Pixels:
     """Return the planes uint8 (5, side, side): red, green, blue, subject, skin."""
     colour = read_colour(item.photo, side)
-    if item.mask is None:
+    if item.outline is not None:
+        subject = drawn(item.outline.polygons, side)
+    elif item.mask is None:
         cut = Image.fromarray(cut_from_plain_ground(item.photo))
         subject = np.asarray(cut.resize((side, side), Image.Resampling.BILINEAR))
     else:
@@ -165,6 +171,7 @@ def training_pictures(data: Path, side: int = SIDE_PIXELS) -> Pictures:
     items = [item for group in HELD_OUT for item in split(listed(data, group), HELD_OUT[group])[0]]
     items += listed(data, "dali_pixelwise")
     items += [Labelled("plain_ground", data / "photos" / f"{name}.jpg") for name in choices["plain_ground"]]
+    items += other_kinds(data)[0]
     planes = [decode(item, side) for item in items]
     groups = [item.group for item in items]
     streets = (beside_the_subject(p) for p, g in zip(planes, groups, strict=True) if g == "ccp")
@@ -188,9 +195,24 @@ def cached_training_pictures(data: Path, cache: Path) -> Pictures:
         return Pictures(stored["pixels"], tuple(str(group) for group in stored["groups"]))
 
 
+def other_kinds(data: Path) -> tuple[list[Labelled], list[Labelled]]:
+    """Return training and held-out photographs of other kinds; their group is the kind. None without photos/."""
+    if not (data / "photos").is_dir():
+        return [], []
+    training, held_out = (
+        [Labelled(item.kind, data / "photos" / f"{item.name}.jpg", outline=item) for item in part]
+        for part in split_outlined(outlined())
+    )
+    return training, held_out
+
+
 def held_out_pictures(data: Path, group: str, side: int) -> Iterator[tuple[str, Pixels]]:
-    """Yield name and planes uint8 (5, side, side) of each held-out photograph of a group."""
-    for item in split(listed(data, group), HELD_OUT[group])[1]:
+    """Yield name and planes uint8 (5, side, side) of each held-out photograph of a group or of another kind."""
+    if group in HELD_OUT:
+        items = split(listed(data, group), HELD_OUT[group])[1]
+    else:
+        items = [item for item in other_kinds(data)[1] if item.group == group]
+    for item in items:
         yield item.photo.name, decode(item, side)
 
 

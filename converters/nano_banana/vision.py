@@ -135,6 +135,23 @@ class SubjectMask(nn.Module):
         return torch.sigmoid(logits[:, : len(self.masks)])
 
 
+class Masks(nn.Module):
+    """The form that is exported with both masks: uint8 (1, 256, 256, 3) RGB in, subject and skin out.
+
+    Each is float32 (1, 1, 256, 256) in 0..1; skin is never more than subject.
+    """
+
+    def __init__(self, net: SubjectNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, photo: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the soft masks subject and skin; the photo is stretched to the square, whatever its aspect."""
+        chance = torch.sigmoid(self.net(photo.permute(0, 3, 1, 2).float()))
+        subject, skin = chance[:, :1], chance[:, 1:2]
+        return subject, torch.minimum(skin, subject)
+
+
 def save(net: SubjectNet, path: Path) -> None:
     """Write the weights as safetensors."""
     save_file({name: value.contiguous() for name, value in net.state_dict().items()}, path)
@@ -144,6 +161,6 @@ def load(path: Path) -> SubjectNet:
     """Return the trained network in evaluation mode, from a file of `save` or from the merged checkpoint."""
     net = SubjectNet()
     tensors = load_file(path)
-    own = {name.removeprefix("vision."): value for name, value in tensors.items() if not name.startswith("text.")}
-    net.load_state_dict(own)
+    merged = {name.removeprefix("vision."): value for name, value in tensors.items() if name.startswith("vision.")}
+    net.load_state_dict(merged or tensors)
     return net.eval()

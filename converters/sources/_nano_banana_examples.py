@@ -1,18 +1,20 @@
-"""Inputs for nano-banana's four graphs, in the form the runtime gives them: to trace, to calibrate and to compare."""
+"""Inputs for nano-banana's graphs, in the form the runtime gives them: to trace, to calibrate and to compare."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Final
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from converters.calibration import Photo
+from converters.nano_banana.context import Context
 from converters.nano_banana.language.grammar import Grammar
 from converters.nano_banana.language.lexicon import languages, load
-from converters.nano_banana.render import Context
+from converters.nano_banana.restoration import TASKS
 from converters.nano_banana.text import MAX_BYTES
 from converters.nano_banana.vision import PHOTO_SIDE_PIXELS
 from converters.nano_banana.vocabulary import vocabulary
@@ -21,6 +23,8 @@ from edge_runtime.tensors import Tensor
 
 RENDER_PIXELS: Final = 320
 """Long side of the photographs that `render` is compared on; `context` sees half of it."""
+
+RESTORED_PIXELS: Final = 256
 
 
 def instructions(*, seed: int, count: int) -> Iterator[Arrays]:
@@ -40,6 +44,49 @@ def squares(photos: tuple[Photo, ...]) -> Iterator[Arrays]:
         yield {"image": np.asarray(square)[None]}
 
 
+def damaged(photos: tuple[Photo, ...]) -> Iterator[Arrays]:
+    """Yield crops of photographs, each spoiled as one task of `restore` expects it, as inputs of `restore`."""
+    random = np.random.default_rng(3)
+    for index, photo in enumerate(photos):
+        task = TASKS[index % len(TASKS)]
+        strengths = np.zeros((1, len(TASKS)), np.float32)
+        strengths[0, index % len(TASKS)] = strength = 1.0 if task in ("repair", "inpaint", "upscale") else 0.5
+        height, width = (min(side, RESTORED_PIXELS) // 16 * 16 for side in photo.shape[:2])
+        top, left = ((side - cut) // 2 for side, cut in zip(photo.shape[:2], (height, width), strict=True))
+        crop = photo[top : top + height, left : left + width]
+        mask = np.zeros((1, 1, height, width), np.float32)
+        if task == "inpaint":
+            mask[0, 0, height // 3 : height // 3 + 12] = 1.0
+        spoiled = _spoiled(crop, task, strength, random)
+        image = np.concatenate([spoiled, np.full_like(spoiled[..., :1], 255)], axis=-1)
+        yield {"image": image[None], "mask": mask, "strengths": strengths}
+
+
+def holes(photos: tuple[Photo, ...]) -> Iterator[Arrays]:
+    """Yield crops of photographs with something marked in them, as inputs of `fill`."""
+    for inputs in damaged(photos):
+        mask = np.zeros_like(inputs["mask"])
+        mask[..., 40:58, 30:90] = 1.0
+        mask[..., 100:104, :] = 1.0
+        yield {"image": inputs["image"], "mask": mask}
+
+
+def _spoiled(crop: Photo, task: str, strength: float, random: np.random.Generator) -> Photo:
+    picture = Image.fromarray(crop)
+    if task == "denoise":
+        noisy = crop + random.normal(0.0, 50.0 * strength, crop.shape)
+        return np.asarray(noisy.round().clip(0, 255), np.uint8)
+    if task == "deblock":
+        stream = BytesIO()
+        picture.save(stream, "JPEG", quality=round(90 - 80 * strength))
+        return np.asarray(Image.open(stream), np.uint8)
+    if task == "deblur":
+        return np.asarray(picture.filter(ImageFilter.GaussianBlur(2.5 * strength)), np.uint8)
+    if task == "upscale":
+        return np.asarray(picture.reduce(2).resize(picture.size, Image.Resampling.BICUBIC), np.uint8)
+    return crop
+
+
 def context_inputs(photo: Photo, regions: int) -> dict[str, Tensor]:
     """Return inputs of `context` for a disc in the middle (2 regions) or the whole photo (1)."""
     side = PHOTO_SIDE_PIXELS
@@ -53,17 +100,16 @@ def context_inputs(photo: Photo, regions: int) -> dict[str, Tensor]:
     }
 
 
-def render_inputs(photo: Photo, regions: int) -> dict[str, Tensor]:
-    """Return inputs of `render`: with layers from `context` for 2 regions; for 1 region the neutral layers of a single
-    pixel that the runtime gives for plans without `context`.
+def render_inputs(photo: Photo, regions: int, full: bool = False) -> dict[str, Tensor]:
+    """Return inputs of `render` or `render_full`: with layers from `context` for 2 regions; for 1 region the neutral
+    layers of a single pixel that the runtime gives for plans without `context`.
     """
     context = context_inputs(photo, regions)
     pixels = _reduced(photo, RENDER_PIXELS)
-    layers, matte = _context_layers(context) if regions == 2 else _neutral_layers()
+    layers = _context_layers(context, full) if regions == 2 else _neutral_layers(full)
     return {
         "image": np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], axis=-1),
-        "layers": layers,
-        "matte": matte,
+        **layers,
         "amounts": context["amounts"],
         "color": np.full((regions, 3), 0.25, np.float32),
         "window": np.array([0, 0, *pixels.shape[1:3]], np.float32),
@@ -84,12 +130,15 @@ def _reduced(photo: Photo, long_side: int) -> Tensor:
     return np.asarray(image)[None]
 
 
-def _context_layers(inputs: Arrays) -> tuple[Tensor, Tensor]:
+def _context_layers(inputs: Arrays, full: bool) -> dict[str, Tensor]:
     with torch.inference_mode():
-        layers, matte = Context()(*(torch.from_numpy(inputs[name].copy()) for name in ("photo", "mask", "amounts")))
-    return layers.numpy(), matte.numpy()
+        found = Context(full=full)(*(torch.from_numpy(inputs[name].copy()) for name in ("photo", "mask", "amounts")))
+    return {name: value.numpy() for name, value in zip(("layers", "matte", "colors"), found, strict=False)}
 
 
-def _neutral_layers() -> tuple[Tensor, Tensor]:
-    layers = np.array([1, 0, 0, 0], np.float32).reshape(1, 4, 1, 1)
-    return layers, np.array([0, 0, 0, 1], np.float32).reshape(1, 4, 1, 1)
+def _neutral_layers(full: bool) -> dict[str, Tensor]:
+    neutral = {
+        "layers": np.array([1, 0, 0, 0], np.float32).reshape(1, 4, 1, 1),
+        "matte": np.array([0, 0, 0, 1], np.float32).reshape(1, 4, 1, 1),
+    }
+    return {**neutral, "colors": np.zeros((1, 6, 1, 1), np.float32)} if full else neutral

@@ -1,4 +1,4 @@
-"""nano-banana: the four graphs of our own reference editor, and what its manifest says beside them."""
+"""nano-banana: the graphs of our own reference editor, and what its manifest says beside them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,34 @@ import numpy as np
 
 from converters.calibration import CalibrationData
 from converters.checkpoint import Checkpoint, read_checkpoint
-from converters.nano_banana.render import Context, Render
+from converters.nano_banana.context import LOCAL_ADJUSTMENTS, Context
+from converters.nano_banana.correction import GROUPS, AutoCorrection, CorrectionNet
+from converters.nano_banana.filling import Fill
+from converters.nano_banana.render import CUTTING_ADJUSTMENTS, FULL_ADJUSTMENTS, HALO_ROWS, Render
+from converters.nano_banana.restoration import TASKS, RestorationNet, Restore
 from converters.nano_banana.text import MAX_BYTES, TextPlanner
-from converters.nano_banana.vision import PHOTO_SIDE_PIXELS, SubjectMask, SubjectNet
+from converters.nano_banana.vision import PHOTO_SIDE_PIXELS, Masks, SubjectNet
 from converters.nano_banana.vocabulary import vocabulary, vocabulary_json
 from converters.parity import mask_iou
 from converters.source import Agreement, Arrays, ComponentSource, Model
-from converters.sources._nano_banana_examples import context_inputs, instructions, render_inputs, squares
+from converters.sources._nano_banana_examples import (
+    context_inputs,
+    damaged,
+    holes,
+    instructions,
+    render_inputs,
+    squares,
+)
 from edge_runtime.request import MAX_SIDE_PIXELS
 from edge_runtime.tensors import DType, TensorSpec
 
 CHECKPOINT: Final = Path(__file__).parent.parent / "nano_banana" / "checkpoint.safetensors"
-CONTEXT_PIXELS: Final = 384
-LOCAL_ADJUSTMENTS: Final = ("clarity", "dehaze", "blur", "glow")
-"""Adjustments that look at more than a pixel's neighbours and so need `context`."""
+CONTEXT_PIXELS: Final = 256
+PREFIXES: Final = ("text.", "vision.", "restore.", "correction.")
+"""What the tensors of each network are named with in the checkpoint."""
+
+CANVAS_ADJUSTMENTS: Final = ("pixelate", "frame", "rotate", "flip_horizontal", "flip_vertical", "crop")
+"""What is no graph: every platform can turn, cut and scale pictures (edge_runtime/canvas.py)."""
 
 CALIBRATION_INSTRUCTIONS, COMPARED_INSTRUCTIONS = 24, 48
 """How many instructions of each language ranges are measured on, and results compared on."""
@@ -33,17 +47,20 @@ REGIONS, ADJUSTMENTS, COLORS = (len(vocabulary_json()[key]) for key in ("regions
 
 
 class NanoBanana:
-    """The source (see converters/source.py). Its checkpoint is one file with tensors `text.*` and `vision.*`."""
+    """The source (see converters/source.py). Its checkpoint is one file with the tensors of all networks."""
 
     default_checkpoint = CHECKPOINT
 
     def open(self, checkpoint: Path, data: CalibrationData) -> Model:
         """Read the checkpoint; raises ConversionError when it doesn't fit."""
-        weights = read_checkpoint(checkpoint, ("text.", "vision."))
+        weights = read_checkpoint(checkpoint, PREFIXES)
         return Model(
             family="nano-banana",
             name="nano-banana",
-            components=(_text(weights), _vision(weights, data), _context(data), _render(data)),
+            components=(
+                _text(weights), _vision(weights, data), _auto(weights, data), _fill(data), _restore(weights, data),
+                *(part(data, full) for full in (False, True) for part in (_context, _render)),
+            ),
             settings={
                 "vocabulary": vocabulary_json(),
                 # the manifest sorts the members of objects; the graph's axis keeps the order of training
@@ -51,7 +68,13 @@ class NanoBanana:
                 "max_instruction_bytes": MAX_BYTES,
                 "mask_pixels": PHOTO_SIDE_PIXELS,
                 "context_pixels": CONTEXT_PIXELS,
+                "halo_rows": HALO_ROWS,
+                "restore_axis": list(TASKS),
+                "corrections": {name: list(members) for name, members in GROUPS.items()},
                 "local_adjustments": list(LOCAL_ADJUSTMENTS),
+                "full_adjustments": list(FULL_ADJUSTMENTS),
+                "cutting_adjustments": list(CUTTING_ADJUSTMENTS),
+                "canvas_adjustments": list(CANVAS_ADJUSTMENTS),
             },
             provenance={
                 "source": "nanoedge, converters/nano_banana",
@@ -94,6 +117,8 @@ def _text(weights: Checkpoint) -> ComponentSource:
         calibration=partial(instructions, seed=2, count=CALIBRATION_INSTRUCTIONS),
         agreements=(Agreement(name="plan_agreement", compare=plan_agreement),),
         thresholded=("amounts",),
+        # few weights and short sequences: 8-bit activations made them slower, and all others are weights alone
+        exclude=("*shorten*", "*neighbours*"),
     )
 
 
@@ -101,47 +126,89 @@ def _vision(weights: Checkpoint, data: CalibrationData) -> ComponentSource:
     side = PHOTO_SIDE_PIXELS
     return ComponentSource(
         name="vision",
-        module=lambda: SubjectMask(weights.fill(SubjectNet(), "vision.")).eval(),
+        module=lambda: Masks(weights.fill(SubjectNet(), "vision.")).eval(),
         inputs=(_spec("image", "uint8", 1, side, side, 3),),
-        outputs=(_spec("subject", "float32", 1, 1, side, side),),
+        outputs=tuple(_spec(name, "float32", 1, 1, side, side) for name in ("subject", "skin")),
         examples=tuple(squares(data.comparison)),
         calibration=partial(squares, data.calibration),
         agreements=(
             Agreement(name="mask_iou", compare=lambda a, b: mask_iou(a["subject"], b["subject"])),
         ),
+        # most of a photo is no skin: a few dozen pixels decide its decibels
+        thresholded=("skin",),
     )
 
 
-def _context(data: CalibrationData) -> ComponentSource:
+def _auto(weights: Checkpoint, data: CalibrationData) -> ComponentSource:
+    side = PHOTO_SIDE_PIXELS
     return ComponentSource(
-        name="context",
-        module=lambda: Context().eval(),
+        name="auto",
+        module=lambda: AutoCorrection(weights.fill(CorrectionNet(), "correction.")).eval(),
+        inputs=(_spec("image", "uint8", 1, side, side, 3),),
+        outputs=(_spec("corrections", "float32", 1, ADJUSTMENTS),),
+        examples=tuple(squares(data.comparison)),
+        float_note="its statistics need float, and its weights are few",
+    )
+
+
+def _fill(data: CalibrationData) -> ComponentSource:
+    return ComponentSource(
+        name="fill",
+        module=lambda: Fill().eval(),
+        inputs=(_spec("image", "uint8", 1, "height", "width", 4), _spec("mask", "float32", 1, 1, "height", "width")),
+        outputs=(_spec("filled", "uint8", 1, "height", "width", 4),),
+        dimensions={"height": (16, MAX_SIDE_PIXELS), "width": (16, MAX_SIDE_PIXELS)},
+        examples=tuple(holes(data.comparison)),
+        float_note=WHITE_BOX,
+    )
+
+
+def _restore(weights: Checkpoint, data: CalibrationData) -> ComponentSource:
+    return ComponentSource(
+        name="restore",
+        module=lambda: Restore(weights.fill(RestorationNet(), "restore.")).eval(),
+        inputs=(
+            _spec("image", "uint8", 1, "height", "width", 4),
+            _spec("mask", "float32", 1, 1, "height", "width"),
+            _spec("strengths", "float32", 1, len(TASKS)),
+        ),
+        outputs=(_spec("restored", "uint8", 1, "height", "width", 4),),
+        dimensions={"height": (16, MAX_SIDE_PIXELS), "width": (16, MAX_SIDE_PIXELS)},
+        examples=tuple(damaged(data.comparison)),
+        calibration=partial(damaged, data.calibration),
+    )
+
+
+def _context(data: CalibrationData, full: bool) -> ComponentSource:
+    return ComponentSource(
+        name="context_full" if full else "context",
+        module=lambda: Context(full=full).eval(),
         inputs=(
             _spec("photo", "uint8", 1, "context_height", "context_width", 3),
             _spec("mask", "float32", 1, 1, PHOTO_SIDE_PIXELS, PHOTO_SIDE_PIXELS),
             _spec("amounts", "float32", "regions", ADJUSTMENTS),
         ),
-        outputs=_LAYERS,
+        outputs=(*_LAYERS, *_COLORS) if full else _LAYERS,
         dimensions={name: _DIMENSIONS[name] for name in ("context_height", "context_width", "regions")},
         examples=tuple(context_inputs(data.comparison[0], regions) for regions in (2, 1)),
         float_note=WHITE_BOX,
     )
 
 
-def _render(data: CalibrationData) -> ComponentSource:
+def _render(data: CalibrationData, full: bool) -> ComponentSource:
     return ComponentSource(
-        name="render",
-        module=lambda: Render().eval(),
+        name="render_full" if full else "render",
+        module=lambda: Render(full=full).eval(),
         inputs=(
             _spec("image", "uint8", 1, "height", "width", 4),
-            *_LAYERS,
+            *((*_LAYERS, *_COLORS) if full else _LAYERS),
             _spec("amounts", "float32", "regions", ADJUSTMENTS),
             _spec("color", "float32", "regions", 3),
             _spec("window", "float32", 4),
         ),
         outputs=(_spec("edited", "uint8", 1, "height", "width", 4),),
         dimensions=_DIMENSIONS,
-        examples=tuple(render_inputs(data.comparison[-1], regions) for regions in (2, 1)),
+        examples=tuple(render_inputs(data.comparison[-1], regions, full) for regions in (2, 1)),
         float_note=WHITE_BOX,
     )
 
@@ -154,6 +221,7 @@ _LAYERS: Final = (
     _spec("layers", "float32", "regions", 4, "context_height", "context_width"),
     _spec("matte", "float32", 1, 4, "context_height", "context_width"),
 )
+_COLORS: Final = (_spec("colors", "float32", 1, 6, "context_height", "context_width"),)
 _DIMENSIONS: Final = {
     "height": (1, MAX_SIDE_PIXELS),
     "width": (1, MAX_SIDE_PIXELS),

@@ -1,9 +1,9 @@
 """nano-banana: read the instruction, then restore, correct, render and place. NumPy between small graphs.
 
 `text` turns bytes into a plan; `vision` finds subject and skin at 256 px; `fill` and `restore` mend the pixels, tile by
-tile; `auto` looks at the photo for the automatic corrections; `context` looks at a copy of at most 256 px for everything
-that needs the whole photo; `render` makes the full-size picture, in strips when it is large. What a plan doesn't need is
-not run. Turning, cropping and the like come last and are no graphs (`edge_runtime.canvas`).
+tile; `auto` looks at the photo for the automatic corrections; `context` looks at a small copy for everything that needs
+the whole photo; `render` makes the full-size picture, in strips when it is large. What a plan doesn't need is not run.
+Turning, cropping and the like come last and are no graphs (`edge_runtime.canvas`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,116 @@
+"""The vision network and its training, on small synthetic data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from photo_stand_ins import picture, some_pictures
+from PIL import Image
+from safetensors.torch import save_file
+from skimage import data
+
+from converters.nano_banana.augmentation import Augmenter
+from converters.nano_banana.photos import Pictures
+from converters.nano_banana.train_vision import Run, Settings, learning_rate, mask_loss, mean_iou, side_at, train
+from converters.nano_banana.vision import MASK_NAMES, Masks, SubjectMask, SubjectNet, load, save
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Two threads on a busy machine mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Pictures:
+    return some_pictures()
+
+
+def test_masks_of_a_photograph_are_soft_and_of_its_size() -> None:
+    photo = torch.from_numpy(np.asarray(Image.fromarray(data.astronaut()).resize((256, 256))).copy())[None]
+    net = SubjectNet()
+    with torch.no_grad():
+        subject, skin = Masks(net).eval()(photo)
+        alone = SubjectMask(net).eval()(photo)
+        both = SubjectMask(net, MASK_NAMES).eval()(photo)
+    assert subject.shape == skin.shape == alone.shape == (1, 1, 256, 256) and both.shape == (1, 2, 256, 256)
+    assert torch.allclose(subject, alone, atol=1e-5) and (skin <= subject).all()
+    assert torch.allclose(skin, torch.minimum(both[:, 1:], subject), atol=1e-5)
+    assert subject.dtype == skin.dtype == torch.float32 and 0 <= skin.min() < subject.max() <= 1
+
+
+def test_network_is_small_and_has_only_cheap_kernels() -> None:
+    net = SubjectNet()
+    assert sum(value.numel() for value in net.parameters()) < 2_000_000
+    convolutions = [module for module in net.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert {module.kernel_size for module in convolutions} == {(1, 1), (3, 3)}
+
+
+@pytest.mark.parametrize("prefix", ["", "vision."])
+def test_weights_come_back_from_their_file_and_from_the_merged_one(tmp_path: Path, prefix: str) -> None:
+    net = SubjectNet().eval()
+    save(net, tmp_path / "vision.safetensors")
+    if prefix:
+        merged = {f"{prefix}{name}": value for name, value in net.state_dict().items()}
+        others = {"text.weight": torch.ones(1), "correction.head.weight": torch.ones(1)}
+        save_file({**merged, **others}, tmp_path / "vision.safetensors")
+    photo = torch.rand(1, 3, 64, 64) * 255
+    with torch.no_grad():
+        assert torch.equal(load(tmp_path / "vision.safetensors")(photo), net(photo))
+
+
+def test_schedule_warms_up_and_ends_near_zero(tmp_path: Path) -> None:
+    assert learning_rate(0.0, 0) < 1e-4 < learning_rate(0.0, 1000)
+    assert learning_rate(1.0, 9000) < 1e-4
+    assert [side_at(fraction) for fraction in (0.0, 0.5, 1.0)] == [160, 192, 256]
+    cold, warm = (Settings(tmp_path, tmp_path, start=start) for start in (None, tmp_path / "vision.safetensors"))
+    assert warm.peak_rate < cold.peak_rate and side_at(0.7, warm.sides) == 256 > side_at(0.7, cold.sides)
+
+
+def test_skin_that_nobody_labelled_teaches_nothing() -> None:
+    logits = torch.randn(2, 2, 32, 32, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    masks = torch.zeros(2, 2, 32, 32)
+    masks[:, :, 8:24, 8:24] = 1
+    known = torch.ones(2, 32, 32)
+    known[1] = 0
+    mask_loss(logits, masks, known).backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 1].any() and not logits.grad[1, 1].any() and logits.grad[1, 0].any()
+
+
+def test_steps_learn_a_batch(tmp_path: Path, pictures: Pictures) -> None:
+    run = Run(Settings(data=tmp_path, out=tmp_path, seed=1))
+    photos, masks = Augmenter(pictures, torch.Generator().manual_seed(0)).batch(8, 64)
+    losses = [run.step(photos, masks) for _ in range(25)]
+    assert losses[-1] < 0.75 * losses[0]
+    assert 0 <= mean_iou(run.average, [picture(0)]) <= 1
+
+
+def test_a_warm_start_takes_the_weights_of_a_file(tmp_path: Path) -> None:
+    net = SubjectNet()
+    save(net, tmp_path / "first.safetensors")
+    run = Run(Settings(data=tmp_path, out=tmp_path, start=tmp_path / "first.safetensors"))
+    assert all(torch.equal(value, run.net.state_dict()[name]) for name, value in net.state_dict().items())
+    assert run.steps == 0 and run.net.training and not run.average.training
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_training_stops_in_time_stores_its_weights_and_goes_on(tmp_path: Path, pictures: Pictures) -> None:
+    with (tmp_path / "pictures.npz").open("wb") as file:
+        np.savez(file, pixels=pictures.pixels, groups=np.array(pictures.groups))
+    short = Settings(data=tmp_path, out=tmp_path, minutes=0.03, batch=2)
+    weights = train(short)
+    assert load(weights)(torch.zeros(1, 3, 64, 64)).isfinite().all()
+    longer = Settings(data=tmp_path, out=tmp_path, minutes=0.06, batch=2, resume=True)
+    run = Run(longer)
+    run.restore()
+    assert 0.4 < run.fraction <= 1 and run.steps > 0
+    train(longer)
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) >= 2
