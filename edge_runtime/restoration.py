@@ -21,8 +21,8 @@ Floats = npt.NDArray[np.float32]
 Graph = Callable[[Pixels, Floats], Pixels]
 """(uint8 (h, w, 4), hole float32 (h, w)) -> uint8 (h, w, 4); sides are multiples of MULTIPLE."""
 
-TILE_PIXELS: Final = 640
-HALO_PIXELS: Final = 32
+TILE_PIXELS: Final = 704
+HALO_PIXELS: Final = 64
 """Side of a tile, and how far it looks beyond what is kept of it: memory stays the same at any size."""
 
 MULTIPLE: Final = 16

@@ -205,7 +205,7 @@ def test_tiles_of_the_restoration_show_no_seams(editor: Editor, monkeypatch: pyt
     whole = pixels_of(editor.edit(EditRequest(image=photo, plan=plan))).astype(int)
     monkeypatch.setattr(restoration, "TILE_PIXELS", 256)
     tiled = pixels_of(editor.edit(EditRequest(image=photo, plan=plan))).astype(int)
-    assert np.abs(whole - tiled).max() <= 8 and np.abs(whole - tiled).mean() < 0.6
+    assert np.abs(whole - tiled).max() <= 10 and np.abs(whole - tiled).mean() < 0.8
 
 
 def test_the_canvas_changes_size(editor: Editor, portrait: bytes) -> None:
