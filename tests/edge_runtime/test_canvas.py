@@ -135,6 +135,7 @@ def test_strips_end_where_layers_can_be_cut() -> None:
 
 def test_mending_shows_the_graph_whole_tiles_and_every_pixel_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_runtime.restoration.TILE_PIXELS", 96)
+    monkeypatch.setattr("edge_runtime.restoration.HALO_PIXELS", 16)
     photo = np.random.default_rng(0).integers(0, 255, (130, 170, 4), np.uint8)
     seen: list[tuple[int, ...]] = []
 
