@@ -1,56 +1,25 @@
 // The page: what is open, what is planned, and what happens when something changes.
 
 import * as api from "./api.js";
-import { describe, drawChips, drawPalette } from "./chips.js";
-import { showPhoto, showResult, wireCompare } from "./compare.js";
+import { wireArrival } from "./arrival.js";
+import { Brush } from "./brush.js";
+import { describe, drawChips } from "./chips.js";
+import { showPainting, showPhoto, showResult, wireCompare } from "./compare.js";
+import { drawSuggestions, wireComposer } from "./composer.js";
 import { Latest } from "./latest.js";
-import { imageIn, openPhoto } from "./photo.js";
-import { added, replan, toServer } from "./plan.js";
-import { explain, say, translate } from "./words.js";
+import { drawPalette, wireFinding } from "./palette.js";
+import { openPhoto } from "./photo.js";
+import { added, displaces, ERASING, fullSize, MASKED, ready, replan, toServer, waiting } from "./plan.js";
+import { complain, during, tell } from "./report.js";
+import { say, translate } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const DEBOUNCE_MILLISECONDS = 60;
 const BEYOND = 0.5;
 
-const state = { photo: null, edits: [], vocabulary: new Map(), asked: null, opening: null };
+const state = { photo: null, copy: null, edits: [], vocabulary: new Map(), paints: false, asked: null, opening: null };
 const preview = new Latest(render, DEBOUNCE_MILLISECONDS);
-
-function tell(text) {
-  $("status").textContent = text;
-}
-
-function complain(problem) {
-  if (problem.name === "AbortError") return;
-  if (!(problem instanceof api.Problem)) console.error(problem);
-  tell("");
-  $("trouble").textContent = explain(problem);
-  $("trouble").hidden = false;
-}
-
-function settle() {
-  $("trouble").hidden = true;
-  $("trouble").textContent = "";
-}
-
-function busy(yes) {
-  document.body.classList.toggle("busy", yes);
-  $("stage").ariaBusy = yes;
-}
-
-/** Run a job with the progress bar on, and say what went wrong. */
-async function during(text, job) {
-  settle();
-  tell(text);
-  busy(true);
-  try {
-    return await job();
-  } catch (problem) {
-    complain(problem);
-    return undefined;
-  } finally {
-    busy(false);
-  }
-}
+const brush = new Brush({ began: paintingBegan, ended: paintingEnded, said: tell });
 
 async function openFile(file) {
   if (!file) {
@@ -62,23 +31,25 @@ async function openFile(file) {
   const opened = await during(say("opening"), async () => {
     const photo = await openPhoto(file);
     if (state.opening !== file) return undefined;
-    await showPhoto(photo);
-    return photo;
+    return [photo, await showPhoto(photo)];
   });
   if (!opened) return;
-  state.photo = opened;
+  [state.photo, state.copy] = opened;
+  brush.open(state.copy.width, state.copy.height);
+  showSize(state.photo, state.copy);
   document.body.dataset.state = "working";
   $("another").hidden = false;
   $("panel").hidden = false;
-  $("full-size").textContent = opened.full ? say("fullSize", opened) : "";
   $("take").hidden = true;
   tell(say("opened"));
-  if (state.edits.length) preview.ask();
+  draw();
+  if (state.edits.length) follow();
   else $("instruction").focus({ preventScroll: true });
 }
 
 async function submit() {
   const prompt = $("instruction").value;
+  if (brush.marked) brush.end();
   state.asked?.abort();
   const asked = new AbortController();
   state.asked = asked;
@@ -87,23 +58,41 @@ async function submit() {
   preview.stop();
   state.edits = replan(state.edits, plan.edits);
   $("panel").hidden = false;
-  const lost = plan.beyond > BEYOND;
-  $("beyond").hidden = !lost && plan.edits.length > 0;
-  $("beyond").textContent = lost ? say("beyond") : say("nothingFound");
+  sayBeyond(plan);
   redraw();
+}
+
+function sayBeyond(plan) {
+  // What is erased within a marked area isn't beyond the model.
+  const lost = plan.beyond > BEYOND && !plan.edits.some((edit) => edit.adjust === ERASING);
+  const erases = state.paints && state.vocabulary.has(ERASING);
+  $("beyond").hidden = !lost && plan.edits.length > 0;
+  $("beyond").textContent = lost ? [say("beyond"), ...erases ? [say("beyondErase")] : []].join(" ") : say("nothingFound");
+}
+
+function draw() {
+  const on = { changed: follow, moved: moveEdit, removed: removeEdit };
+  drawChips($("chips"), state.edits, state.vocabulary, brush.marked, on);
+  $("nothing").hidden = state.edits.length > 0 || !$("beyond").hidden;
+  $("clear").hidden = state.edits.length === 0;
+  drawMarking();
 }
 
 /** Draw the chips anew and have the picture follow. */
 function redraw() {
-  drawChips($("chips"), state.edits, state.vocabulary, { changed: follow, moved: redraw, removed: removeEdit });
-  $("nothing").hidden = state.edits.length > 0 || !$("beyond").hidden;
-  $("clear").hidden = state.edits.length === 0;
+  draw();
   follow();
 }
 
 function follow() {
   if (state.photo) preview.ask();
   else tell(state.edits.length ? say("choosePhoto") : "");
+}
+
+function moveEdit(edit) {
+  redraw();
+  $("chips").children[state.edits.indexOf(edit)].querySelector("select").focus();
+  paintFor(edit);
 }
 
 function removeEdit(edit) {
@@ -116,31 +105,78 @@ function removeEdit(edit) {
 }
 
 function addEdit(adjustment) {
-  const edit = added(adjustment, state.edits);
+  const edit = added(adjustment, state.edits, brush.marked);
   if (edit) state.edits = [...state.edits, edit];
   redraw();
   const last = state.edits.findLastIndex((one) => one.adjust === adjustment.name);
   $("chips").children[last].querySelector(".amount").focus();
+  paintFor(state.edits[last]);
+}
+
+/** Start the brush where the user chose the marked area and there is none. */
+function paintFor(edit) {
+  if (state.photo && state.paints && edit.region === MASKED && !brush.marked) brush.start();
+}
+
+/** What the edits that wait for a marked area ask the user to do, or "". */
+function invitation() {
+  const missing = waiting(state.edits, brush.marked);
+  if (!missing.length) return "";
+  return missing.some((edit) => edit.adjust === ERASING) ? say("paintErase")
+    : say("paintFor", { list: describe(missing, state.vocabulary, false) });
+}
+
+function drawMarking() {
+  const invites = state.photo && !brush.painting ? invitation() : "";
+  $("invite").hidden = !invites;
+  $("invite-text").textContent = invites;
+  $("mark").hidden = !state.paints;
+  $("mark-text").textContent = say(brush.marked ? "remark" : "mark");
+  $("unmark").hidden = !brush.marked;
+  $("brush-text").textContent = invitation() || say("paintOver");
+  showPainting(brush.painting, brush.marked);
+}
+
+function paintingBegan() {
+  document.body.classList.add("marking");
+  drawMarking();
+  tell($("brush-text").textContent);
+}
+
+function paintingEnded() {
+  document.body.classList.remove("marking");
+  marked(brush.marked ? say("marked") : "");
+}
+
+/** The marked area is another one: what was planned follows, and `text` says what to do where nothing was. */
+function marked(text) {
+  draw();
+  if (state.edits.length) follow();
+  else tell(text);
+  if (document.activeElement !== $("instruction")) $("mark").focus({ preventScroll: true });
 }
 
 async function render(signal) {
-  const { photo, edits } = state;
+  const { photo } = state;
+  const edits = ready(state.edits, brush.marked);
   $("notes").hidden = true;
   if (!edits.length) {
     await showResult(null);
     $("take").hidden = true;
-    tell(say("unchanged"));
+    tell(invitation() || say("unchanged"));
     return;
   }
   await during(say("editing"), async () => {
-    const result = await api.edit(photo.working, toServer(edits), { output_format: previewFormat(photo, edits) }, signal,
-      () => tell(say("waiting")));
-    const list = describe(edits, state.vocabulary);
+    const options = { output_format: previewFormat(photo, edits), mask: await brush.png() };
+    const result = await api.edit(photo.working, toServer(edits), options, signal, () => tell(say("waiting")));
     if (signal.aborted) return;
-    await showResult(result.blob, list);
+    const list = describe(edits, state.vocabulary, brush.marked);
+    const alone = await showResult(result.blob, list, displaces(edits));
     const seconds = Object.values(result.seconds).reduce((sum, one) => sum + one, 0);
-    tell(say("done", { seconds: seconds.toFixed(seconds < 0.095 ? 2 : 1), list }));
+    const done = say("done", { seconds: seconds.toFixed(seconds < 0.095 ? 2 : 1), list });
+    tell([done, ...alone ? [say("alone")] : [], invitation()].join(" ").trim());
     showWarnings(result.warnings);
+    showSize(photo, result);
     $("take").hidden = false;
   });
 }
@@ -154,13 +190,19 @@ function showWarnings(warnings) {
   $("notes").replaceChildren(...warnings.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
 }
 
+function showSize(photo, result) {
+  const size = fullSize(photo, state.copy, result);
+  const words = size.own ? "fullSize" : size.exact ? "otherSize" : "aboutSize";
+  $("full-size").textContent = photo.full ? say(words, size) : "";
+}
+
 async function download() {
   const button = $("download");
   button.disabled = true;
   $("download-text").textContent = say("preparing");
   await during(say("preparing"), async () => {
-    const options = { output_format: $("format").value };
-    const blob = await api.editFile(state.photo.original, toServer(state.edits), options);
+    const options = { output_format: $("format").value, mask: await brush.png() };
+    const blob = await api.editFile(state.photo.original, toServer(ready(state.edits, brush.marked)), options);
     const suffix = { "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp" }[blob.type] ?? "img";
     const name = `${state.photo.name}-edited.${suffix}`;
     const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
@@ -170,80 +212,6 @@ async function download() {
   });
   $("download-text").textContent = say("download");
   button.disabled = false;
-}
-
-function suggest(text) {
-  const box = $("instruction");
-  const written = box.value.trim();
-  if (!written.includes(text)) box.value = written ? `${written}, ${text}` : text;
-  grow();
-  submit();
-}
-
-function grow() {
-  const box = $("instruction");
-  box.style.height = "auto";
-  box.style.height = `${Math.min(box.scrollHeight, 160)}px`;
-}
-
-function wireChoosing() {
-  $("choose").addEventListener("click", () => $("file").click());
-  $("another").addEventListener("click", () => $("file").click());
-  $("shoot").addEventListener("click", () => $("camera").click());
-  for (const input of [$("file"), $("camera")]) {
-    input.addEventListener("change", () => {
-      if (input.files.length) openFile(input.files[0]);
-      input.value = "";
-    });
-  }
-  document.addEventListener("paste", (event) => {
-    const file = imageIn(event.clipboardData);
-    if (!file) return;
-    event.preventDefault();
-    openFile(file);
-  });
-}
-
-function wireDropping() {
-  let depth = 0;
-  const over = (yes) => document.body.classList.toggle("dropping", yes);
-  document.addEventListener("dragenter", (event) => {
-    event.preventDefault();
-    depth += 1;
-    over(true);
-  });
-  document.addEventListener("dragleave", () => {
-    depth -= 1;
-    over(depth > 0);
-  });
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    depth = 0;
-    over(false);
-    openFile(imageIn(event.dataTransfer));
-  });
-}
-
-function wireWriting() {
-  $("composer").addEventListener("submit", (event) => {
-    event.preventDefault();
-    submit();
-  });
-  $("instruction").addEventListener("input", grow);
-  $("instruction").addEventListener("keydown", (event) => {
-    // Enter that ends a word of an input method belongs to the input method.
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-    event.preventDefault();
-    submit();
-  });
-  for (const text of say("suggested")) {
-    const button = Object.assign(document.createElement("button"), { type: "button", className: "pill", textContent: text });
-    button.addEventListener("click", () => suggest(text));
-    const item = document.createElement("li");
-    item.append(button);
-    $("suggestions").append(item);
-  }
 }
 
 function wirePlan() {
@@ -257,19 +225,31 @@ function wirePlan() {
   });
 }
 
+function wireMarking() {
+  for (const button of [$("mark"), $("invite-mark")]) button.addEventListener("click", () => brush.start());
+  $("unmark").addEventListener("click", () => {
+    brush.forget();
+    marked(say("unmarked"));
+  });
+}
+
 async function start() {
   translate();
   const here = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
   $("privacy").textContent = say(here ? "local" : "remote");
-  wireCompare();
-  wireChoosing();
-  wireDropping();
-  wireWriting();
+  wireCompare(tell);
+  wireArrival(openFile);
+  wireComposer(submit);
   wirePlan();
+  wireMarking();
+  wireFinding();
   try {
     const { vocabulary } = await api.model();
     state.vocabulary = new Map(vocabulary.adjustments.map((one) => [one.name, one]));
-    drawPalette($("palette"), state.vocabulary, addEdit);
+    state.paints = vocabulary.regions.includes(MASKED);
+    drawPalette(state.vocabulary, addEdit);
+    drawSuggestions(state.vocabulary, submit);
+    drawMarking();
   } catch (problem) {
     complain(problem);
   }

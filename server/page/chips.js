@@ -1,17 +1,19 @@
 // The plan as chips: each has a slider, a place where it applies, and a button that takes it away.
 
-import { amountText } from "./plan.js";
+import { amountText, spokenAmount, stepOf } from "./amounts.js";
+import { MASKED, placeOf, takesColor } from "./plan.js";
 import { language, say } from "./words.js";
 
 /** Return the name of an adjustment, or of a region, in the page's language. */
 export const nameOf = (adjustment) => adjustment.label[language] ?? adjustment.label.en ?? adjustment.name;
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-/** Return all edits as one line of text. */
-export function describe(edits, vocabulary) {
+/** Return all edits as one line of text; `marked` says whether there is a marked area. */
+export function describe(edits, vocabulary, marked) {
   return edits.map((edit) => {
     const adjustment = vocabulary.get(edit.adjust);
-    const where = edit.region === "all" || adjustment.regions.length === 1 ? "" : ` (${say(edit.region)})`;
+    const place = placeOf(edit, adjustment, marked);
+    const where = place === "all" || adjustment.regions.length === 1 ? "" : ` (${say(place)})`;
     return `${nameOf(adjustment)} ${amountText(adjustment, edit.amount)}${where}`;
   }).join(say("list"));
 }
@@ -30,16 +32,15 @@ function paint(slider, adjustment) {
   slider.style.setProperty("--to", `${Math.max(zero, value)}%`);
 }
 
-function sliderOf(edit, adjustment, output, changed) {
+function sliderOf(edit, adjustment, output, place, changed) {
   const slider = element("input", {
-    type: "range", className: "amount", min: adjustment.low, max: adjustment.high, step: 0.01,
+    type: "range", className: "amount", min: adjustment.low, max: adjustment.high, step: stepOf(adjustment),
   });
   slider.value = edit.amount;
   const show = () => {
-    const text = amountText(adjustment, edit.amount);
-    output.textContent = text;
-    slider.ariaValueText = say("value", { amount: text });
-    slider.ariaLabel = say("amount", { name: capital(nameOf(adjustment)), region: say(edit.region) });
+    output.textContent = amountText(adjustment, edit.amount);
+    slider.ariaValueText = spokenAmount(adjustment, edit.amount);
+    slider.ariaLabel = say("amount", { name: capital(nameOf(adjustment)), region: say(place) });
     paint(slider, adjustment);
   };
   slider.addEventListener("input", () => {
@@ -48,17 +49,18 @@ function sliderOf(edit, adjustment, output, changed) {
     changed();
   });
   show();
-  return { slider, show };
+  return slider;
 }
 
-function regionOf(edit, adjustment, taken, changed) {
+function regionOf(edit, adjustment, marked, taken, changed) {
   if (adjustment.regions.length === 1) return "";
   const select = element("select", { className: "where", ariaLabel: say("where", { name: nameOf(adjustment) }) });
   for (const region of adjustment.regions) {
-    const option = element("option", { value: region, disabled: taken(region) }, say(region));
-    select.append(option);
+    // With a marked area, the whole picture means that area wherever it can.
+    const confined = placeOf({ region }, adjustment, marked) !== region;
+    select.append(element("option", { value: region, disabled: confined || taken(region) }, say(region)));
   }
-  select.value = edit.region;
+  select.value = placeOf(edit, adjustment, marked);
   select.addEventListener("change", () => {
     edit.region = select.value;
     changed();
@@ -67,7 +69,7 @@ function regionOf(edit, adjustment, taken, changed) {
 }
 
 function colorOf(edit, adjustment, changed) {
-  const input = element("input", { type: "color", value: edit.color });
+  const input = element("input", { type: "color", value: edit.color ?? "#ffffff" });
   input.ariaLabel = say("color", { name: nameOf(adjustment) });
   input.addEventListener("input", () => {
     edit.color = input.value;
@@ -76,36 +78,27 @@ function colorOf(edit, adjustment, changed) {
   return input;
 }
 
-function chip(edit, edits, adjustment, on) {
+function chip(edit, edits, adjustment, marked, on) {
   const name = nameOf(adjustment);
+  const place = placeOf(edit, adjustment, marked);
   // Hidden from screen readers: the slider says its value itself.
   const output = element("span", { className: "value", ariaHidden: true });
-  const { slider, show } = sliderOf(edit, adjustment, output, on.changed);
-  const taken = (region) => edits.some((one) => one !== edit && one.adjust === edit.adjust && one.region === region);
+  const slider = sliderOf(edit, adjustment, output, place, on.changed);
+  const others = edits.filter((one) => one !== edit && one.adjust === edit.adjust);
+  const taken = (region) => others.some((one) => placeOf(one, adjustment, marked) === region);
   const remove = element("button", { type: "button", className: "remove", ariaLabel: say("remove", { name }) }, "×");
   remove.addEventListener("click", () => on.removed(edit));
-  const where = regionOf(edit, adjustment, taken, () => {
-    show();
-    on.moved();
-  });
+  const where = regionOf(edit, adjustment, marked, taken, () => on.moved(edit));
   const title = element("div", { className: "title" }, element("span", { className: "name" }, capital(name)), where);
   const head = element("div", { className: "chip-head" }, title);
-  if (edit.color !== undefined) head.append(colorOf(edit, adjustment, on.changed));
+  if (takesColor(adjustment)) head.append(colorOf(edit, adjustment, on.changed));
   head.append(output, remove);
-  return element("li", { className: "chip" }, head, slider);
+  const box = element("li", { className: "chip" }, head, slider);
+  if (place === MASKED && !marked) box.append(element("p", { className: "needs" }, say("needsMark")));
+  return box;
 }
 
-/** Draw the chips. `on`: changed() amount or colour, moved() region, removed(edit). */
-export function drawChips(list, edits, vocabulary, on) {
-  list.replaceChildren(...edits.map((edit) => chip(edit, edits, vocabulary.get(edit.adjust), on)));
-}
-
-/** Draw a button for every adjustment. */
-export function drawPalette(box, vocabulary, add) {
-  const buttons = [...vocabulary.values()].map((adjustment) => {
-    const button = element("button", { type: "button", className: "pill" }, nameOf(adjustment));
-    button.addEventListener("click", () => add(adjustment));
-    return button;
-  });
-  box.replaceChildren(...buttons);
+/** Draw the chips. `on`: changed() amount or colour, moved(edit) to another region, removed(edit). */
+export function drawChips(list, edits, vocabulary, marked, on) {
+  list.replaceChildren(...edits.map((edit) => chip(edit, edits, vocabulary.get(edit.adjust), marked, on)));
 }

@@ -56,9 +56,3 @@ function seesThrough(context, { width, height }) {
   for (let i = 3; i < data.length; i += 4) if (data[i] < 255) return true;
   return false;
 }
-
-/** Return the first image file of a drop or a paste, or null. */
-export function imageIn(transfer) {
-  const files = [...(transfer?.files ?? [])];
-  return files.find((file) => file.type.startsWith("image/")) ?? files[0] ?? null;
-}

@@ -60,7 +60,7 @@ def visit(chromium: Browser) -> Iterator[Any]:
     def opened(url: str, width: int = 1280, height: int = 860, **options: Any) -> Visit:
         context = chromium.new_context(viewport={"width": width, "height": height}, **{"locale": "en-GB", **options})
         contexts.append(context)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(60_000)
         one = Visit(page=context.new_page(), complaints=[], strangers=[])
         one.page.on("console", lambda said: one.complaints.append(said.text) if said.type == "error" else None)
         one.page.on("pageerror", lambda error: one.complaints.append(str(error)))
