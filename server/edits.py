@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from edge_runtime.errors import ImageError, InstructionError
 from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult, Size, check_instruction
-from server.inputs import FORM_TYPES, Fields, from_base64, from_url, upload
+from server.inputs import FORM_TYPES, Fields, from_base64, from_url, mask, upload
 from server.node import current_node
 
 blueprint = Blueprint("edits", __name__)
@@ -46,7 +46,7 @@ def _edit_request(fields: Fields) -> EditRequest:
     size = fields.get("size")
     return EditRequest(
         image=_photo(fields),
-        mask=_mask(fields),
+        mask=mask(fields),
         instruction=_instruction(fields),
         plan=fields.plan(),
         model=fields.text("model") or DEFAULT_MODEL,
@@ -78,18 +78,6 @@ def _photo(fields: Fields) -> bytes:
     if text is not None:
         return from_base64(text, "image_base64")
     return upload(parts[0], "image") if url is None else from_url(url)
-
-
-def _mask(fields: Fields) -> bytes | None:
-    """Return the mask, a file or base64, if there is one."""
-    parts, text = fields.files("mask"), fields.text("mask_base64")
-    if (given := len(parts) + (text is not None)) > 1:
-        raise ImageError(
-            "give at most one mask", got=f"{given} masks", allowed="mask (a file) or mask_base64", param="mask"
-        )
-    if text is not None:
-        return from_base64(text, "mask_base64")
-    return upload(parts[0], "mask") if parts else None
 
 
 def _wants_image() -> bool:

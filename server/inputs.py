@@ -131,6 +131,20 @@ def from_base64(text: str, param: str) -> bytes:
     return data
 
 
+def mask(fields: Fields) -> bytes | None:
+    """Return the mask, a file or base64, if there is one."""
+    if fields.get("mask"):
+        raise OptionError("the mask must be a file", got="text", hint="send it as a file part", param="mask")
+    parts, text = fields.files("mask"), fields.text("mask_base64")
+    if (given := len(parts) + (text is not None)) > 1:
+        raise ImageError(
+            "give at most one mask", got=f"{given} masks", allowed="mask (a file) or mask_base64", param="mask"
+        )
+    if text is not None:
+        return from_base64(text, "mask_base64")
+    return upload(parts[0], "mask") if parts else None
+
+
 def from_url(url: str) -> bytes:
     """Fetch an image, or decode a `data:` URL; raises UrlError for a forbidden or unreachable address."""
     # Imported here: most servers never fetch, and the HTTP client costs a tenth of the start.

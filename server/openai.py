@@ -15,7 +15,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from edge_runtime.errors import ImageError, InstructionError, OptionError
 from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult, Size
-from server.inputs import FORM_TYPES, Fields, from_url, upload
+from server.inputs import FORM_TYPES, Fields, from_url, mask, upload
 from server.node import current_node
 
 blueprint = Blueprint("openai", __name__)
@@ -42,7 +42,7 @@ def _edit_request(fields: Fields) -> EditRequest:
     _refuse_the_impossible(fields)
     return EditRequest(
         image=_photo(fields),
-        mask=_mask(fields),
+        mask=mask(fields),
         instruction=_prompt(fields),
         plan=fields.plan(),
         model=fields.text("model") or DEFAULT_MODEL,
@@ -54,8 +54,6 @@ def _edit_request(fields: Fields) -> EditRequest:
 
 
 def _refuse_the_impossible(fields: Fields) -> None:
-    if fields.get("mask"):
-        raise OptionError("the mask must be a file", got="text", hint="send it as a file part", param="mask")
     if (count := fields.integer("n", 1)) != 1:
         raise OptionError("only one result is made", got=f"n={count}", allowed="n=1", param="n")
     if fields.flag("stream"):
@@ -97,13 +95,6 @@ def _photo(fields: Fields) -> bytes:
             code="missing_image", param="image",
         )
     return upload(parts[0], "image") if parts else from_url(urls[0])
-
-
-def _mask(fields: Fields) -> bytes | None:
-    parts = fields.files("mask")
-    if len(parts) > 1:
-        raise ImageError("give at most one mask", got=f"{len(parts)} masks", allowed="one", param="mask")
-    return upload(parts[0], "mask") if parts else None
 
 
 def _answer(result: EditResult, fields: Fields) -> dict[str, object]:
