@@ -26,7 +26,8 @@ from benchmarks.table import BUNDLED, markdown
 from converters.nano_banana import definitions
 from converters.nano_banana.correction import GROUPS, PHOTO_SIDE_PIXELS, AutoCorrection, load
 from converters.nano_banana.photos import Pixels, read_colour
-from converters.nano_banana.train_correction import HELD_OUT, Damage, cast_gains, no_damage, photo_files
+from converters.nano_banana.tone_damage import Damage, cast_gains, no_damage
+from converters.nano_banana.train_correction import HELD_OUT, photo_files
 from converters.nano_banana.vocabulary import indices
 from edge_runtime.artifact import Artifact
 from edge_runtime.engines.onnxruntime import ENGINE

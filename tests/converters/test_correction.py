@@ -28,19 +28,17 @@ from converters.nano_banana.correction import (
     statistics,
     tones,
 )
+from converters.nano_banana.tone_damage import cast_gains, no_damage, random_damage
 from converters.nano_banana.train_correction import (
     KINDS,
     Run,
     Settings,
-    cast_gains,
     examples,
     group_mask,
     held_out_distances,
     lab,
-    no_damage,
     photo_files,
     plain_pictures,
-    random_damage,
     render,
     stored_photos,
     train,
