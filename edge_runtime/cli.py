@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from edge_runtime import __version__
+from edge_runtime.artifact import Artifact
 from edge_runtime.errors import NanoedgeError, OptionError, PlanError, UnknownModelError
 from edge_runtime.plan import Plan
 from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult, Size
@@ -95,6 +96,43 @@ def plan(instruction: str, model: str, as_json: bool) -> None:
     click.echo(json.dumps(found.to_json(), ensure_ascii=False) if as_json else describe(found))
 
 
+@click.command()
+@click.argument("artifact", default=DEFAULT_MODEL)
+@click.option("--json", "as_json", is_flag=True, help="Print everything but the family's settings as JSON.")
+def inspect(artifact: str, as_json: bool) -> None:
+    """Describe an artifact, as its manifest does.
+
+    ARTIFACT is a folder, by default the embedded model. Sizes of files are checked; nothing is run.
+    """
+    from edge_runtime import inspection
+
+    opened = Artifact.open(_artifact_folder(artifact), verify=False)
+    click.echo(json.dumps(inspection.to_json(opened), indent=2) if as_json else inspection.described(opened))
+
+
+@click.command()
+@click.argument("artifact", default=DEFAULT_MODEL)
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def verify(artifact: str, as_json: bool) -> None:
+    """Check an artifact's files and run its graphs.
+
+    ARTIFACT is a folder, by default the embedded model. Every file must have its digest; every graph runs once, on
+    small made-up inputs, and must give what the manifest promises.
+    """
+    from edge_runtime import inspection
+
+    opened = Artifact.open(_artifact_folder(artifact))
+    try:
+        checks = inspection.verify(opened, _progress)
+    finally:
+        _progress("")
+    if as_json:
+        click.echo(json.dumps(inspection.checks_to_json(opened, checks), indent=2))
+    else:
+        click.echo(inspection.checks_described(opened, checks))
+    inspection.require(checks)
+
+
 def describe(plan: Plan) -> str:
     """Return a plan in one line: `warmth +0.50, blur +0.50 on background (beyond 0.02)`."""
     edits = ", ".join(
@@ -126,6 +164,14 @@ def _run(request: EditRequest, model: str) -> EditResult:
 
     with Editor.open(_artifact_folder(model)) as editor:
         return editor.edit(request)
+
+
+def _progress(line: str) -> None:
+    """Show a line on stderr; a terminal shows only the last one, and an empty line clears it there."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{line:<79}\r", nl=False, err=True)
+    elif line:
+        click.echo(line, err=True)
 
 
 def _artifact_folder(model: str) -> Path:
