@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 from converters.recipe import Granularity, WeightScheme
 
+SEARCHED: Final = tuple(sign * share / 40 for share in range(28, 46) for sign in (1, -1))
+"""What scales are tried, times that of the largest magnitude; a negative one gives the code more to the other side."""
+
 
 def round_weight(weight: NDArray[np.float32], scheme: WeightScheme) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """Round float32 (inputs, outputs) to signed integers of the same shape and float32 scales; weight = code * scale.
 
     Scales have the shape () for granularity tensor, (outputs,) for channel and (ceil(inputs / group_size), outputs)
     for block. A block's scale is signed so that its largest magnitude takes the code -2^(bits-1), which uses the one
-    code more on the negative side, as ggml's Q4_0 and onnxruntime's quantiser do.
+    code more on the negative side, as ggml's Q4_0 and onnxruntime's quantiser do. A searched scale may cut the largest
+    magnitudes off, where that makes the rest more exact.
     """
     grouped = _groups(weight, scheme)
     limit = 2 ** (scheme.bits - 1 - int(scheme.reduced_range))
@@ -24,15 +28,33 @@ def round_weight(weight: NDArray[np.float32], scheme: WeightScheme) -> tuple[NDA
     if scheme.granularity is Granularity.TENSOR:
         largest = largest.ravel()[np.abs(largest).argmax()].reshape(1, 1, 1)
     scales = np.asarray(largest / -limit, np.float32)
-    codes = np.round(np.divide(grouped, scales, out=np.zeros_like(grouped), where=scales != 0))
+    if scheme.searched:
+        scales = _searched(grouped, scales, limit)
+    codes = _codes(grouped, scales, limit)
     kind = ml_dtypes.int4 if scheme.bits == 4 else np.int8
-    rounded = codes.clip(-limit, limit - 1).reshape(-1, weight.shape[1])[: weight.shape[0]].astype(kind)
+    rounded = codes.reshape(-1, weight.shape[1])[: weight.shape[0]].astype(kind)
     shapes = {
         Granularity.TENSOR: (),
         Granularity.CHANNEL: (weight.shape[1],),
         Granularity.BLOCK: (grouped.shape[0], weight.shape[1]),
     }
     return rounded, scales.reshape(shapes[scheme.granularity])
+
+
+def _codes(grouped: NDArray[np.float32], scales: NDArray[np.float32], limit: int) -> NDArray[np.float32]:
+    codes = np.round(np.divide(grouped, scales, out=np.zeros_like(grouped), where=scales != 0))
+    return np.asarray(codes.clip(-limit, limit - 1), np.float32)
+
+
+def _searched(grouped: NDArray[np.float32], scales: NDArray[np.float32], limit: int) -> NDArray[np.float32]:
+    """Return for each group, (blocks, 1, outputs), the scale of SEARCHED with the smallest squared error."""
+    best, least = scales, np.full(scales.shape, np.inf, np.float32)
+    for factor in SEARCHED:
+        tried = np.asarray(factor * scales, np.float32)
+        axes = (1,) if scales.size > 1 else None
+        error = ((_codes(grouped, tried, limit) * tried - grouped) ** 2).sum(axes, keepdims=True)
+        best, least = np.where(error < least, tried, best), np.minimum(error, least)
+    return best
 
 
 def _groups(weight: NDArray[np.float32], scheme: WeightScheme) -> NDArray[np.float32]:
