@@ -31,7 +31,7 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev ## every figure of docs/benchmarks.md; DATA=folder adds those that need photographs
 	$(BIN)/python -m benchmarks.bench --data $(DATA)
 
-train: $(VENV)/.dev ## train nano-banana from DATA (about two hours on two cores)
+train: $(VENV)/.dev ## train nano-banana from DATA (about three hours on two cores)
 	$(BIN)/python -m converters.nano_banana.train --data $(DATA)
 
 gallery: $(VENV)/.dev ## before and after of every kind of edit, into docs/gallery.md

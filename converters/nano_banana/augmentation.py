@@ -21,23 +21,23 @@ from converters.nano_banana.degradation import degrade, jitter_colour
 from converters.nano_banana.photos import Pictures
 
 _GROUP_WEIGHTS: Final = {
-    "ccp": 0.46,
+    "ccp": 0.3,
     "feral_cat": 0.13,
-    "plain_ground": 0.06,
+    "plain_ground": 0.11,
     "dali_pixelwise": 0.02,
-    "portrait": 0.08,
+    "portrait": 0.09,
     "person": 0.03,
-    "group": 0.03,
-    "animal": 0.09,
-    "object": 0.07,
-    "vehicle": 0.03,
+    "group": 0.06,
+    "animal": 0.11,
+    "object": 0.14,
+    "vehicle": 0.04,
 }
 _CROWD_WEIGHTS: Final = {"ccp": 0.9, "person": 0.1}
 _STILL_LIFE_WEIGHTS: Final = {"plain_ground": 0.5, "object": 0.4, "dali_pixelwise": 0.1}
 _GROUND_WEIGHTS: Final = {"street": 0.4, "background": 0.6}
 _SHARE_PASTED: Final = 0.3
 _SHARE_CROWD: Final = 0.07
-_SHARE_STILL_LIFE: Final = 0.06
+_SHARE_STILL_LIFE: Final = 0.1
 _SHARE_NEGATIVE: Final = 0.05
 _SHARE_CLOSE: Final = 0.3
 _SHARE_WHOLE: Final = 0.4

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
+from converters.nano_banana.allocator import keep_large_buffers
 from converters.nano_banana.augmentation import Augmenter
 from converters.nano_banana.outlines import HELD_OUT_OF_KIND
 from converters.nano_banana.photos import (
@@ -39,6 +39,7 @@ from converters.nano_banana.photos import (
     held_out_pictures,
     intersection_over_union,
 )
+from converters.nano_banana.precision import autocast
 from converters.nano_banana.vision import PHOTO_SIDE_PIXELS, SubjectNet, load, save
 
 _SIDES: Final = ((0.38, 160), (0.74, 192), (1.0, PHOTO_SIDE_PIXELS))
@@ -51,12 +52,6 @@ _SECONDS_BETWEEN_CHECKPOINTS: Final = 120.0
 _SECONDS_BETWEEN_LOG_LINES: Final = 15.0
 _EVALUATIONS: Final = 8
 _REPORTED: Final = {"people": "ccp", "cats": "feral_cat", **{kind: kind for kind in HELD_OUT_OF_KIND}}
-_ALLOCATOR: Final = {
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "268435456",
-    "THP_MEM_ALLOC_ENABLE": "1",
-}
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,9 @@ class Run:
         device = self.settings.device
         photos = photos.to(device, torch.float32, memory_format=torch.channels_last)
         masks = masks.to(device, torch.float32) / 255
-        fine, coarse = self.net.heads(photos)
+        with autocast(device):
+            fine, coarse = self.net.heads(photos)
+        fine, coarse = fine.float(), coarse.float()
         loss = mask_loss(fine, masks[:, :2], masks[:, 2]) + 0.4 * coarse_loss(coarse, masks[:, :2], masks[:, 2])
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -169,7 +166,7 @@ def side_at(fraction: float, sides: tuple[tuple[float, int], ...] = _SIDES) -> i
 
 
 def mask_loss(logits: Tensor, masks: Tensor, skin_known: Tensor) -> Tensor:
-    """Return cross entropy, edges three times, plus Dice, of both masks; skin is small, so its Dice counts twice.
+    """Return cross entropy, edges three times, plus Dice, of both masks; skin is small, so its Dice counts three times.
 
     logits, masks: (batch, 2, height, width). skin_known: (batch, height, width), 0 where nobody labelled skin.
     """
@@ -181,7 +178,7 @@ def mask_loss(logits: Tensor, masks: Tensor, skin_known: Tensor) -> Tensor:
     smooth = masks.shape[2] * masks.shape[3] * 0.002
     shared, joint = (chance * masks).sum((2, 3)), (chance + masks * known).sum((2, 3))
     dice = 1 - (2 * shared + smooth) / (joint + smooth)
-    return (entropy.mean((0, 2, 3)) + torch.tensor([0.5, 1.0], device=logits.device) * dice.mean(0)).sum()
+    return (entropy.mean((0, 2, 3)) + torch.tensor([0.5, 1.5], device=logits.device) * dice.mean(0)).sum()
 
 
 def coarse_loss(logits: Tensor, masks: Tensor, skin_known: Tensor) -> Tensor:
@@ -304,9 +301,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="begin with the weights of this safetensors file")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     arguments = parser.parse_args()
-    if any(os.environ.get(name) != value for name, value in _ALLOCATOR.items()):
-        command = [sys.executable, "-m", "converters.nano_banana.train_vision", *sys.argv[1:]]
-        os.execve(sys.executable, command, {**os.environ, **_ALLOCATOR})
+    keep_large_buffers("converters.nano_banana.train_vision")
     train(Settings(**vars(arguments)))
 
 

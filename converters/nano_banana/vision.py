@@ -121,20 +121,6 @@ class SubjectNet(nn.Module):
         return self.heads(photos)[0]
 
 
-class SubjectMask(nn.Module):
-    """The form that is exported: uint8 (1, 256, 256, 3) RGB in, float32 (1, 1, 256, 256) in 0..1 out."""
-
-    def __init__(self, net: SubjectNet, masks: tuple[str, ...] = MASK_NAMES[:1]) -> None:
-        super().__init__()
-        self.net = net
-        self.masks = masks
-
-    def forward(self, photo: Tensor) -> Tensor:
-        """Return the soft masks; the photo is stretched to the square, whatever its aspect."""
-        logits = self.net(photo.permute(0, 3, 1, 2).float())
-        return torch.sigmoid(logits[:, : len(self.masks)])
-
-
 class Masks(nn.Module):
     """The form that is exported with both masks: uint8 (1, 256, 256, 3) RGB in, subject and skin out.
 
