@@ -26,6 +26,9 @@ PHRASES = Path(__file__).with_name("phrases") / "heldout.json"
 PRODUCT = PHRASES.with_name("product.json")
 """The second set: all 60 adjustments and five regions, with alternatives."""
 
+DEVELOPMENT = PHRASES.with_name("development.json")
+"""What mistakes are studied on; colours are not written down there."""
+
 BEYOND = "beyond"
 KINDS = ("single", "compound", BEYOND)
 LANGUAGES = ("en", "de")

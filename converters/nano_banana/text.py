@@ -55,6 +55,10 @@ class TextLogits:
     beyond: Tensor
     color: Tensor
 
+    def float(self) -> TextLogits:
+        """Return the same in float32, for the loss after a forward pass in half precision."""
+        return TextLogits(self.presence.float(), self.strength.float(), self.beyond.float(), self.color.float())
+
 
 class Embedding(nn.Module):
     """Bytes, folded to lower case, and the n-grams that end at each of them -> float32 (batch, bytes, channels)."""
@@ -228,7 +232,8 @@ class TextPlanner(nn.Module):
         sign = (plus >= minus).to(strength.dtype) * 2 - 1
         amounts = strength * sign * (scores > 0.5).to(strength.dtype)
         beyond = torch.sigmoid(logits.beyond * self.beyond_scale + self.beyond_shift)
-        return self._spread(amounts), self._spread(scores), beyond, torch.softmax(logits.color, dim=-1)
+        scores = self._spread(scores)
+        return said_once(self._spread(amounts), scores), scores, beyond, torch.softmax(logits.color, dim=-1)
 
     def logits(self, tokens: Tensor) -> TextLogits:
         """Return the raw outputs for int32 (batch, bytes)."""
@@ -267,6 +272,21 @@ class TextPlanner(nn.Module):
         return self.norm(x), hidden
 
 
+def said_once(amounts: Tensor, scores: Tensor) -> Tensor:
+    """Drop one of two edits that are the same but that one is for a larger part of the photo: the less sure of them.
+
+    Nobody asks for both, but a request that names its part late, or by a word never seen, leaves doubt. Both float32
+    (batch, regions, adjustments); returns the amounts.
+    """
+    rows = list(amounts.unbind(1))
+    for larger, part in _within():
+        same = (rows[larger] * rows[part] > 0).to(amounts.dtype)
+        surer = (scores[:, part] > scores[:, larger]).to(amounts.dtype)
+        rows[larger] = rows[larger] * (1 - same * surer)
+        rows[part] = rows[part] * (1 - same * (1 - surer))
+    return torch.stack(rows, 1)
+
+
 def pooled(evidence: Tensor, hidden: Tensor) -> Tensor:
     """Return the smooth maximum (log-sum-exp) over the positions of float32 (batch, positions, channels)."""
     shown = evidence + hidden.flatten(1).unsqueeze(2)
@@ -280,6 +300,15 @@ def cells() -> dict[tuple[str, str], int]:
     listed = vocabulary()
     allowed = [(r, a.name) for r in listed.regions for a in listed.adjustments if r in a.regions]
     return {cell: i for i, cell in enumerate(allowed)}
+
+
+@cache
+def _within() -> tuple[tuple[int, int], ...]:
+    """Return (larger region, a part of it) as positions in the vocabulary."""
+    regions = vocabulary().regions
+    whole = regions.index("all")
+    parts = [(whole, part) for part in range(len(regions)) if part != whole]
+    return ((regions.index("subject"), regions.index("skin")), *parts)
 
 
 def _allowed_signs() -> Tensor:

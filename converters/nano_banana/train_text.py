@@ -17,6 +17,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ from converters.nano_banana.confidence import calibrate
 from converters.nano_banana.language.examples import IGNORED, Batch, Stage, batches, collate
 from converters.nano_banana.language.grammar import COUNT_SHARES, Grammar, Instruction
 from converters.nano_banana.language.lexicon import Part, languages, load
+from converters.nano_banana.language.written import Written
+from converters.nano_banana.precision import autocast
 from converters.nano_banana.text import BINS, TextLogits, TextPlanner
 from converters.nano_banana.warm_start import warm_start
 
@@ -101,7 +104,7 @@ def correct(planner: TextPlanner, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def measure(planner: TextPlanner, part: Part, device: str, count: int) -> dict[str, Score]:
-    """Return scores for each language, single wishes and compound ones."""
+    """Return scores for each language, single wishes and compound ones, of the grammar and as people wrote them."""
     planner.eval()
     scores = {}
     for language in languages():
@@ -110,10 +113,14 @@ def measure(planner: TextPlanner, part: Part, device: str, count: int) -> dict[s
         while min(map(len, drawn.values())) < count:
             instruction = grammar.draw()
             drawn[instruction.is_single].append(instruction)
-        for single, instructions in drawn.items():
-            right, near = correct(planner, collate(instructions[:count], device))
-            name = f"{language} {'single' if single else 'compound'}"
-            scores[name] = Score(*(round(x.float().sum().item() / max(len(x), 1), 3) for x in (right, near)))
+        written = Written(language, part, Random(0)).requests
+        for kind, single in (("single", True), ("compound", False)):
+            theirs = [request for request in written if request.is_single is single]
+            for name, instructions in ((kind, drawn[single]), (f"written {kind}", theirs)):
+                if instructions:
+                    right, near = correct(planner, collate(instructions[:count], device))
+                    shares = (round(x.float().sum().item() / max(len(x), 1), 3) for x in (right, near))
+                    scores[f"{language} {name}"] = Score(*shares)
     planner.train()
     return scores
 
@@ -171,7 +178,9 @@ class Run:
         rate = self.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.progress)))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        loss = loss_of(self.planner.logits(batch.tokens), batch)
+        with autocast(self.settings.device):
+            logits = self.planner.logits(batch.tokens)
+        loss = loss_of(logits.float(), batch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.planner.parameters(), 2.0)

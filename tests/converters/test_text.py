@@ -14,7 +14,7 @@ from converters.nano_banana.language.examples import collate
 from converters.nano_banana.language.grammar import Grammar, Instruction
 from converters.nano_banana.language.lexicon import load
 from converters.nano_banana.language.wishes import Labelled
-from converters.nano_banana.text import TextPlanner, cells, encode
+from converters.nano_banana.text import TextPlanner, cells, encode, said_once
 from converters.nano_banana.text import load as load_planner
 from converters.nano_banana.train_text import Settings, soft_bins, train
 from converters.nano_banana.vocabulary import vocabulary
@@ -156,3 +156,18 @@ def test_a_short_training_writes_weights_that_load(tmp_path: Path) -> None:
     tokens = torch.tensor([encode("sharper")], dtype=torch.int32)
     torch.testing.assert_close(trained(tokens)[1], loaded(tokens)[1])
     assert train(Settings(out=tmp_path, minutes=0.02, batch=4, measured=4, calibrated=2, resume=True)) is not None
+
+
+def test_the_same_edit_for_the_whole_and_a_part_is_kept_once() -> None:
+    regions = vocabulary().regions
+    whole, skin, subject = (regions.index(name) for name in ("all", "skin", "subject"))
+    amounts, scores = torch.zeros(1, len(regions), 5), torch.zeros(1, len(regions), 5)
+    amounts[0, whole] = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.0])
+    scores[0, whole] = torch.tensor([0.9, 0.6, 0.6, 0.6, 0.1])
+    amounts[0, skin] = torch.tensor([0.3, 0.3, -0.3, 0.0, 0.4])
+    scores[0, skin] = torch.tensor([0.6, 0.9, 0.9, 0.1, 0.7])
+    amounts[0, subject, 4], scores[0, subject, 4] = 0.2, 0.8
+    kept = said_once(amounts, scores)[0]
+    assert kept[whole].tolist() == [0.5, 0.0, 0.5, 0.5, 0.0]  # opposite wishes are two edits
+    assert kept[skin].tolist() == pytest.approx([0.0, 0.3, -0.3, 0.0, 0.0])
+    assert kept[subject, 4] == pytest.approx(0.2)

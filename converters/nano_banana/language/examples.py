@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from random import Random
 
 import numpy as np
 import torch
@@ -12,11 +13,17 @@ from torch import Tensor
 
 from converters.nano_banana.language.grammar import COUNT_SHARES, SIMPLE_SHARES, Grammar, Instruction
 from converters.nano_banana.language.lexicon import Part, languages, load
+from converters.nano_banana.language.noise import noisy
+from converters.nano_banana.language.written import Written
 from converters.nano_banana.text import cells, encode
 from converters.nano_banana.vocabulary import vocabulary
 
 IGNORED = -1
 """The colour class of an instruction without a colour."""
+
+
+WRITTEN_SHARE, FILLED = 0.5, 0.06
+"""How often an instruction is a written request, and how often small talk is put before or after one."""
 
 
 class Stage(Enum):
@@ -70,12 +77,30 @@ def collate(instructions: list[Instruction], device: str = "cpu") -> Batch:
     return Batch(*(torch.from_numpy(a).to(device) for a in (tokens, presence, strength, beyond, color)))
 
 
+class Speaker:
+    """Draws instructions of one language: from the grammar, and `WRITTEN_SHARE` of them as people wrote them."""
+
+    def __init__(self, language: str, part: Part, shares: Sequence[float], seed: int) -> None:
+        self.lexicon = load(language, part)
+        self.grammar = Grammar(self.lexicon, seed, shares)
+        self.random = Random(seed)
+        self.written = Written(language, part, self.random)
+
+    def draw(self) -> Instruction:
+        """Return one instruction, typed in more or less of a hurry."""
+        if self.random.random() >= WRITTEN_SHARE:
+            return self.grammar.draw()
+        drawn = self.written.draw()
+        text = self.grammar.with_filler(drawn.text) if self.random.random() < FILLED else drawn.text
+        return replace(drawn, text=noisy(text, self.random, self.lexicon.spelling))
+
+
 def batches(part: Part, shares: Sequence[float], seed: int, size: int, device: str) -> Iterator[Batch]:
     """Yield batches of all languages in equal shares, texts of similar length together, without end."""
-    grammars = [Grammar(load(language, part), seed + i, shares) for i, language in enumerate(languages())]
+    speakers = [Speaker(language, part, shares, seed + i) for i, language in enumerate(languages())]
     order = np.random.default_rng(seed)
     while True:
-        drawn = [grammars[i % len(grammars)].draw() for i in range(8 * size)]
+        drawn = [speakers[i % len(speakers)].draw() for i in range(8 * size)]
         drawn.sort(key=lambda instruction: len(instruction.text))
         for i in order.permutation(8):
             yield collate(drawn[i * size : (i + 1) * size], device)
