@@ -2,7 +2,8 @@
 
     python -m benchmarks.restoration --data FOLDER [--weights FILE | --artifact DIR] [--bm3d N]
 
-PSNR in dB over RGB, of the middle of each photo; JPEG over luma; holes inside the mask. `--bm3d N` runs CBM3D (package
+PSNR in dB over RGB, of the middle of each photo; JPEG over luma. Holes are filled by `fill`, without a network, and
+measured inside. `--bm3d N` runs CBM3D (package
 `bm3d`, told sigma) on N photos, which takes about a minute each at 512 px; the column compares the same photos.
 """
 
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from skimage.restoration import denoise_nl_means, inpaint_biharmonic
 
 from benchmarks.table import markdown
-from converters.nano_banana.damage import Pixels
+from converters.nano_banana.damage import Pixels, holes
+from converters.nano_banana.filling import Fill
 from converters.nano_banana.restoration import load
 from converters.nano_banana.restoration_crops import decode, photographs
 from converters.nano_banana.restoration_pairs import CONDITIONS, Apply, Pair, in_torch, middle, psnr, restored
@@ -38,9 +40,9 @@ def of_artifact(folder: Path) -> Apply:
     names = [tensor.name for tensor in component.inputs]
     result = component.outputs[0].name
 
-    def apply(pixels: Pixels, mask: NDArray[np.float32], strengths: NDArray[np.float32]) -> Pixels:
+    def apply(pixels: Pixels, strengths: NDArray[np.float32]) -> Pixels:
         image = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
-        outputs = session.run(dict(zip(names, (image[None], mask[None, None], strengths[None]), strict=True)))
+        outputs = session.run(dict(zip(names, (image[None], strengths[None]), strict=True)))
         changed: Pixels = outputs[result][0, ..., :3]
         return changed
 
@@ -67,22 +69,16 @@ def cbm3d(pair: Pair) -> Pixels:
     return bytes_of(bm3d.bm3d_rgb(pair.damaged / 255.0, float(pair.strengths[0]) * 50 / 255))
 
 
-def biharmonic(pair: Pair) -> Pixels:
-    """Return scikit-image's biharmonic inpainting."""
-    return bytes_of(inpaint_biharmonic(pair.damaged / 255.0, pair.mask > 0, channel_axis=2))
-
-
 OTHERS: dict[str, tuple[str, Method]] = {
     "noise 15": ("non-local means", non_local_means),
     "noise 25": ("non-local means", non_local_means),
     "noise 50": ("non-local means", non_local_means),
-    "holes": ("biharmonic", biharmonic),
 }
 
 
 def mean(method: Method, pairs: Sequence[Pair], luma: bool) -> float:
     """Return the mean PSNR in dB of a method."""
-    return float(np.mean([psnr(method(pair), pair.clean, pair.mask, luma) for pair in pairs]))
+    return float(np.mean([psnr(method(pair), pair.clean, luma=luma) for pair in pairs]))
 
 
 def row(name: str, photos: Sequence[Pixels], apply: Apply) -> list[str]:
@@ -97,6 +93,20 @@ def row(name: str, photos: Sequence[Pixels], apply: Apply) -> list[str]:
     return [name, f"{before:.2f}", f"{after:.2f}", f"{after - before:+.2f}", other]
 
 
+def holes_row(photos: Sequence[Pixels]) -> list[str]:
+    """Return the same for strokes and spots taken out of photos, inside them: grey, `fill`, biharmonic inpainting."""
+    scores = []
+    for seed, photo in enumerate(photos):
+        mask = holes(photo.shape[0], photo.shape[1], np.random.default_rng(seed))
+        grey = np.where(mask[..., None] > 0, np.uint8(128), photo)
+        image = torch.from_numpy(np.dstack([grey, np.full_like(mask, 255)]))[None]
+        filled = Fill()(image, torch.from_numpy((mask > 0).astype(np.float32))[None, None])[0, ..., :3].numpy()
+        smooth = bytes_of(inpaint_biharmonic(grey / 255.0, mask > 0, channel_axis=2))
+        scores.append([psnr(each, photo, mask) for each in (grey, filled, smooth)])
+    before, after, other = np.mean(scores, 0).tolist()
+    return ["holes", f"{before:.2f}", f"{after:.2f}", f"{after - before:+.2f}", f"{other:.2f} (biharmonic)"]
+
+
 def against_cbm3d(photos: Sequence[Pixels], apply: Apply) -> list[list[str]]:
     """Return one line a photo, and their mean, at noise 25: the network, CBM3D, difference."""
     pairs = [CONDITIONS["noise 25"](photo, seed) for seed, photo in enumerate(photos)]
@@ -108,7 +118,7 @@ def against_cbm3d(photos: Sequence[Pixels], apply: Apply) -> list[list[str]]:
 def report(apply: Apply, photos: Sequence[Pixels], bm3d: int = 0) -> str:
     """Return the table of all conditions and, for `bm3d` photographs, the one beside CBM3D."""
     parts = [markdown(("condition", "before", "after", "gain", "other method"), [
-        row(name, photos, apply) for name in CONDITIONS
+        *(row(name, photos, apply) for name in CONDITIONS), holes_row(photos)
     ])]
     if bm3d:
         lines = against_cbm3d(photos[:bm3d], apply)

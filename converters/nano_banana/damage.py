@@ -20,7 +20,7 @@ from converters.nano_banana.restoration import TASKS
 
 Pixels = NDArray[np.uint8]
 MARGIN_PIXELS: Final = 16
-_SHARES: Final = {"denoise": 0.43, "deblock": 0.18, "upscale": 0.14, "deblur": 0.07, "repair": 0.04, "inpaint": 0.05}
+_SHARES: Final = {"denoise": 0.42, "deblock": 0.18, "upscale": 0.13, "deblur": 0.07, "repair": 0.12}
 _CLEAN_SHARE: Final = 0.05
 _EXACT_SHARE: Final = 0.7
 
@@ -92,13 +92,16 @@ def scratch(photo: Pixels, amount: float, random: np.random.Generator) -> Pixels
     height, width = photo.shape[:2]
     area = height * width / 96**2
     result = photo.astype(np.float32)
+    finer = int(random.choice([1, 2, 2]))  # a scan that was enlarged or sharpened has edges without a slope
     for tone in (random.uniform(190, 255), random.uniform(0, 60)):
-        layer = Image.new("L", (2 * width, 2 * height))
+        layer = Image.new("L", (finer * width, finer * height))
         pen = ImageDraw.Draw(layer)
         for _ in range(random.poisson(area * (0.3 + 1.5 * amount))):
-            pen.line(_path(2 * width, 2 * height, random), fill=255, width=int(random.integers(1, 6)))
+            thickness = int(random.integers(1, 1 + 5 * finer // 2))
+            pen.line(_path(finer * width, finer * height, random), fill=255, width=thickness)
         for _ in range(random.poisson(area * 4 * amount)):
-            pen.ellipse(_ellipse(2 * width, 2 * height, random.uniform(1, 3 + 4 * amount), random), fill=255)
+            radius = finer / 2 * random.uniform(1, 3 + 4 * amount)
+            pen.ellipse(_ellipse(finer * width, finer * height, radius, random), fill=255)
         cover = np.asarray(layer.resize((width, height), Image.Resampling.BOX), np.float32)[..., None] / 255
         cover *= random.uniform(0.4, 1.0) * (0.5 + 0.5 * amount)
         result += cover * (tone + random.normal(0, 8, 3).astype(np.float32) - result)
@@ -106,11 +109,12 @@ def scratch(photo: Pixels, amount: float, random: np.random.Generator) -> Pixels
 
 
 def _path(width: int, height: int, random: np.random.Generator) -> list[tuple[float, float]]:
-    """Return the corners of a scratch: mostly steep and long, now and then a short curly hair."""
-    steep = random.random() < 0.7
-    reach = random.uniform(0.3, 1.2) * height if steep else random.uniform(10, 50)
+    """Return the corners of a scratch: long, mostly steep and nearly straight, or a short curly hair."""
+    kind = random.random()
+    long, steep = kind < 0.75, kind < 0.4
+    reach = random.uniform(0.3, 1.2) * height if long else random.uniform(10, 50)
     angle = np.pi / 2 + random.normal(0, 0.15) if steep else random.uniform(0, 2 * np.pi)
-    bends = angle + np.cumsum(random.normal(0, 0.04 if steep else 0.5, 6))
+    bends = angle + np.cumsum(random.normal(0, random.choice([0.0, 0.04]) if long else 0.5, 6))
     across = random.uniform(0, width) + np.cumsum(np.cos(bends)) * reach / 6
     down = random.uniform(-0.3, 0.9) * height + np.cumsum(np.sin(bends)) * reach / 6
     return list(zip(across.tolist(), down.tolist(), strict=True))
@@ -173,36 +177,32 @@ def draw_strength(task: str, random: np.random.Generator) -> float:
         return float(np.clip(random.triangular(0.05, 0.45, 1.05), 0.06, 1.0))
     if task == "deblock":  # quality 10 to 80, low ones more often
         return 1 - 0.875 * math.pow(random.random(), 1.6)
-    if task in ("inpaint", "upscale"):
+    if task == "upscale":
         return 1.0
     return float(random.uniform(0.1, 1.0))
 
 
-def spoil(clean: Pixels, random: np.random.Generator) -> tuple[Pixels, Pixels, NDArray[np.float32], Pixels]:
+def spoil(clean: Pixels, random: np.random.Generator) -> tuple[Pixels, NDArray[np.float32], Pixels]:
     """Damage a crop as drawn.
 
-    clean: uint8 (side + MARGIN_PIXELS, side + MARGIN_PIXELS, 3). Returns damaged uint8 (side, side, 3), mask uint8
-    (side, side), the strengths to tell float32 (len(TASKS),), and clean cut to the same place. A strength is told
-    exactly or, in three of ten crops, too high, because who edits a photo can't know it exactly.
+    clean: uint8 (side + MARGIN_PIXELS, side + MARGIN_PIXELS, 3). Returns damaged uint8 (side, side, 3), the
+    strengths to tell float32 (len(TASKS),), and clean cut to the same place. A strength is told exactly or, in three of
+    ten crops, too high, because who edits a photo can't know it exactly.
     """
     chosen = draw_tasks(random)
     told = np.zeros(len(TASKS), np.float32)
     damaged = clean
-    mask = np.zeros(clean.shape[:2], np.uint8)
     for task, damage in _DAMAGES.items():
         if task in chosen:
             true = draw_strength(task, random)
             damaged = damage(damaged, true, random)
             told[TASKS.index(task)] = _tell(task, true, random)
-    if "inpaint" in chosen:
-        mask = holes(clean.shape[0], clean.shape[1], random)
-        told[TASKS.index("inpaint")] = 1.0
     if not chosen:
         told[int(random.choice([0, 0, 0, 1, 2, 3]))] = random.uniform(0.02, 0.3)
     down, right = _offsets("upscale" in chosen, random)
     side = clean.shape[0] - MARGIN_PIXELS
     cut = np.s_[down : down + side, right : right + side]
-    return damaged[cut], mask[cut], told, clean[cut]
+    return damaged[cut], told, clean[cut]
 
 
 def _tell(task: str, true: float, random: np.random.Generator) -> float:

@@ -1,4 +1,4 @@
-"""The restoration network: noise, JPEG blocks, blur, scratches, small holes and soft enlargements, by told strengths.
+"""The restoration network: noise, JPEG blocks, blur, scratches and soft enlargements, by told strengths.
 
 A U-shaped network of dense 3x3 convolutions and ReLU that predicts what to add to the photo. It is one network for all
 tasks; the strengths reach every level as a bias per channel. Training is in train_restoration, damage in damage.
@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-TASKS: Final = ("denoise", "deblock", "deblur", "repair", "inpaint", "upscale")
+TASKS: Final = ("denoise", "deblock", "deblur", "repair", "upscale")
 TILE_MULTIPLE_PIXELS: Final = 16
-_WIDTHS: Final = (24, 48, 72, 96)
+_WIDTHS: Final = (48, 64, 80, 48)
+"""Multiples of 16: half precision and 8-bit kernels compute by sixteens."""
 _BIAS_FEATURES: Final = 32
 _MIDDLE: Final = 128
-_FULL_MASK: Final = 127
 
 
 def _convolution(before: int, after: int) -> nn.Conv2d:
@@ -60,15 +60,15 @@ class Rise(nn.Module):
 class RestorationNet(nn.Module):
     """Float form, for training: photos in 0..1, any batch, sides a multiple of TILE_MULTIPLE_PIXELS.
 
-    The network sees photos around their middle, so that no plane is mostly an offset, and unknown pixels as the middle.
+    The network sees photos around their middle, so that no plane is mostly an offset.
     """
 
     def __init__(self, widths: tuple[int, int, int, int] = _WIDTHS) -> None:
         super().__init__()
         self.widths = widths
-        self.middle, self.full_mask, self.rounding = _MIDDLE / 255, 1.0, 0.0
+        self.middle, self.rounding = _MIDDLE / 255, 0.0
         steps = list(zip(widths, widths[1:], strict=False))
-        self.stem = nn.Conv2d(4, widths[0], 4, stride=2, padding=1)
+        self.stem = nn.Conv2d(3, widths[0], 4, stride=2, padding=1)
         self.falls = nn.ModuleList(nn.Conv2d(high, low, 2, stride=2) for high, low in steps)
         self.encoder = nn.ModuleList(Block(width) for width in widths)
         self.rises = nn.ModuleList(Rise(low, high) for high, low in steps)
@@ -96,23 +96,22 @@ class RestorationNet(nn.Module):
         for block in [*self.encoder, *self.decoder]:
             block.second.weight *= 0.1
 
-    def forward(self, photos: Tensor, masks: Tensor, strengths: Tensor) -> Tensor:
+    def forward(self, photos: Tensor, strengths: Tensor) -> Tensor:
         """Return the restored photos, not clamped.
 
-        photos: float32 (batch, 3, height, width) in 0..1. masks: float32 (batch, 1, height, width), 1 where the photo
-        is unknown and will not be looked at, else 0. strengths: float32 (batch, len(TASKS)) in 0..1, in the order of
-        TASKS.
+        photos: float32 (batch, 3, height, width) in 0..1. strengths: float32 (batch, len(TASKS)) in 0..1, in the order
+        of TASKS.
         """
-        visible = (photos - self.middle) * (1 - masks)
+        centred = photos - self.middle
         downwards, upwards = self._split_biases(self.biases(functional.relu(self.told(strengths))))
-        features = self.encoder[0](self.stem(torch.cat([visible, masks * self.full_mask], 1)) + downwards[0])
+        features = self.encoder[0](self.stem(centred) + downwards[0])
         passed = []
         for fall, block, bias in zip(self.falls, list(self.encoder)[1:], downwards[1:], strict=True):
             passed.append(features)
             features = block(fall(features) + bias)
         for level in reversed(range(len(self.rises))):
             features = self.decoder[level](passed[level] + self.rises[level](features, upwards[level]))
-        return visible + functional.pixel_shuffle(self.head(features), 2) + (self.middle + self.rounding)
+        return centred + functional.pixel_shuffle(self.head(features), 2) + (self.middle + self.rounding)
 
     def _split_biases(self, flat: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return one (batch, width, 1, 1) per level of the encoder and per level of the decoder."""
@@ -126,10 +125,9 @@ class RestorationNet(nn.Module):
         -128..127, which 8 bits hold exactly.
         """
         scaled = deepcopy(self)
-        scaled.middle, scaled.full_mask, scaled.rounding = float(_MIDDLE), float(_FULL_MASK), 0.5
+        scaled.middle, scaled.rounding = float(_MIDDLE), 0.5
         with torch.no_grad():
-            scaled.stem.weight[:, :3].div_(255)
-            scaled.stem.weight[:, 3:].div_(_FULL_MASK)
+            scaled.stem.weight.div_(255)
             for value in scaled.head.parameters():
                 value.mul_(255)
         return scaled
@@ -138,19 +136,18 @@ class RestorationNet(nn.Module):
 class Restore(nn.Module):
     """The form that is exported; height and width are multiples of TILE_MULTIPLE_PIXELS.
 
-    image: uint8 (1, height, width, 4) RGBA. mask: float32 (1, 1, height, width) in 0..1, 1 where the photo is to be
-    inpainted, 0 elsewhere. strengths: float32 (1, len(TASKS)) in 0..1. Returns uint8 (1, height, width, 4) with alpha
-    copied.
+    image: uint8 (1, height, width, 4) RGBA. strengths: float32 (1, len(TASKS)) in 0..1. Returns uint8
+    (1, height, width, 4) with alpha copied.
     """
 
     def __init__(self, net: RestorationNet) -> None:
         super().__init__()
         self.net = net.for_bytes()
 
-    def forward(self, image: Tensor, mask: Tensor, strengths: Tensor) -> Tensor:
+    def forward(self, image: Tensor, strengths: Tensor) -> Tensor:
         """Return the restored tile; rounding is to nearest."""
         planes = image.permute(0, 3, 1, 2)
-        restored = self.net(planes[:, :3].float(), mask, strengths)
+        restored = self.net(planes[:, :3].float(), strengths)
         pixels = restored.clamp(0, 255).to(torch.uint8)
         return torch.cat([pixels, planes[:, 3:]], 1).permute(0, 2, 3, 1)
 

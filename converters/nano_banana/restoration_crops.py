@@ -20,13 +20,12 @@ from torch.utils.data import IterableDataset
 from converters.nano_banana.damage import MARGIN_PIXELS, Pixels, spoil
 from converters.nano_banana.photos import Labelled, split
 
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Damaged, masks, told strengths, clean, as `Crops.batch` describes them."""
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Damaged, told strengths, clean, as `Crops.batch` describes them."""
 
 HELD_OUT: Final = 24
 _PLAIN_PREFIX: Final = "cloth-"
 _FULL_SIZE_SHARE: Final = 0.35
-_FLAT_DEVIATION: Final = 8.0
 
 
 def photographs(data: Path) -> tuple[list[Path], list[Path]]:
@@ -53,8 +52,8 @@ def share_of(path: Path) -> float:
 
 
 def _tensors(*arrays: NDArray[Any]) -> Batch:
-    damaged, masks, told, clean = (torch.from_numpy(array) for array in arrays)
-    return damaged, masks, told, clean
+    damaged, told, clean = (torch.from_numpy(array) for array in arrays)
+    return damaged, told, clean
 
 
 class Crops:
@@ -66,18 +65,13 @@ class Crops:
         self.random = np.random.default_rng(seed)
 
     def batch(self, count: int, side: int) -> Batch:
-        """Return damaged uint8 (count, 3, side, side), masks uint8 (count, 1, ...), strengths, clean like damaged."""
+        """Return damaged uint8 (count, 3, side, side), strengths, clean like damaged."""
         drawn = [spoil(self._crop(side + MARGIN_PIXELS), self.random) for _ in range(count)]
-        damaged, masks, told, clean = (np.stack(parts) for parts in zip(*drawn, strict=True))
+        damaged, told, clean = (np.stack(parts) for parts in zip(*drawn, strict=True))
         damaged, clean = (np.ascontiguousarray(part.transpose(0, 3, 1, 2)) for part in (damaged, clean))
-        return _tensors(damaged, masks[:, None], told, clean)
+        return _tensors(damaged, told, clean)
 
     def _crop(self, side: int) -> Pixels:
-        """Return a crop with detail: a flat one is drawn again once, because it teaches little."""
-        crop = self._any_crop(side)
-        return crop if crop.std() > _FLAT_DEVIATION else self._any_crop(side)
-
-    def _any_crop(self, side: int) -> Pixels:
         """Return a crop uint8 (side, side, 3), mostly of a shrunk photo, which has lost the traces of its own JPEG."""
         photo = self.photos[self.random.choice(len(self.photos), p=self.shares)]
         factor = 1.0 if self.random.random() < _FULL_SIZE_SHARE else self.random.uniform(0.55, 0.95)

@@ -12,31 +12,26 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from converters.nano_banana.damage import Pixels, add_noise, blur, compress, enlarge_again, holes, scratch, shake
+from converters.nano_banana.damage import Pixels, add_noise, blur, compress, enlarge_again, scratch, shake
 from converters.nano_banana.restoration import TASKS, TILE_MULTIPLE_PIXELS, RestorationNet, Restore
 
-Apply = Callable[[Pixels, NDArray[np.float32], NDArray[np.float32]], Pixels]
-"""uint8 (height, width, 3), mask float32 (height, width) 0..1, strengths float32 (len(TASKS),) to restored uint8."""
+Apply = Callable[[Pixels, NDArray[np.float32]], Pixels]
+"""uint8 (height, width, 3), strengths float32 (len(TASKS),) to restored uint8."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A damaged and a clean photo, uint8 (height, width, 3), and what the network is told.
-
-    mask: uint8 (height, width), 255 in holes; where it is not empty, only holes count.
-    """
+    """A damaged and a clean photo, uint8 (height, width, 3), and what the network is told."""
 
     damaged: Pixels
     clean: Pixels
-    mask: Pixels
     strengths: NDArray[np.float32]
 
 
-def pair(damaged: Pixels, clean: Pixels, mask: Pixels | None = None, **strengths: float) -> Pair:
+def pair(damaged: Pixels, clean: Pixels, **strengths: float) -> Pair:
     """Return a Pair; strengths by task, others are 0."""
-    empty = np.zeros(clean.shape[:2], np.uint8)
     told = np.array([strengths.get(task, 0.0) for task in TASKS], np.float32)
-    return Pair(damaged, clean, empty if mask is None else mask, told)
+    return Pair(damaged, clean, told)
 
 
 def _noisy(sigma: float) -> Callable[[Pixels, int], Pair]:
@@ -51,11 +46,6 @@ def _scratched(photo: Pixels, seed: int) -> Pair:
     return pair(scratch(photo, 0.5, np.random.default_rng(seed)), photo, repair=0.5)
 
 
-def _with_holes(photo: Pixels, seed: int) -> Pair:
-    mask = holes(photo.shape[0], photo.shape[1], np.random.default_rng(seed))
-    return pair(np.where(mask[..., None] > 0, np.uint8(128), photo), photo, mask, inpaint=1.0)
-
-
 CONDITIONS: Final[dict[str, Callable[[Pixels, int], Pair]]] = {
     "noise 15": _noisy(15),
     "noise 25": _noisy(25),
@@ -66,7 +56,6 @@ CONDITIONS: Final[dict[str, Callable[[Pixels, int], Pair]]] = {
     "blur 1.5": lambda photo, seed: pair(blur(photo, 1.5), photo, deblur=0.6),
     "shake 7 px": lambda photo, seed: pair(shake(photo, 7, 0.6 + seed), photo, deblur=0.75),
     "scratches": _scratched,
-    "holes": _with_holes,
     "clean, light denoise": lambda photo, seed: pair(photo, photo, denoise=0.15),
 }
 """From a clean photo and a seed."""
@@ -83,10 +72,10 @@ def in_torch(net: RestorationNet) -> Apply:
     """Return the network in torch, in the form that is exported."""
     module: nn.Module = Restore(net).eval()
 
-    def apply(pixels: Pixels, mask: NDArray[np.float32], strengths: NDArray[np.float32]) -> Pixels:
+    def apply(pixels: Pixels, strengths: NDArray[np.float32]) -> Pixels:
         image = torch.from_numpy(np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)]))
         with torch.no_grad():
-            restored = module(image[None], torch.from_numpy(mask)[None, None], torch.from_numpy(strengths)[None])
+            restored = module(image[None], torch.from_numpy(strengths)[None])
         result: Pixels = restored[0, ..., :3].numpy()
         return result
 
@@ -95,7 +84,7 @@ def in_torch(net: RestorationNet) -> Apply:
 
 def restored(apply: Apply, pair: Pair) -> Pixels:
     """Return the damaged photo after the network."""
-    return apply(pair.damaged, (pair.mask / np.float32(255)).astype(np.float32), pair.strengths)
+    return apply(pair.damaged, pair.strengths)
 
 
 def psnr(pixels: Pixels, clean: Pixels, mask: Pixels | None = None, luma: bool = False) -> float:
@@ -109,4 +98,4 @@ def psnr(pixels: Pixels, clean: Pixels, mask: Pixels | None = None, luma: bool =
 
 def mean_psnr(apply: Apply, pairs: list[Pair]) -> float:
     """Return the mean RGB PSNR in dB after the network."""
-    return float(np.mean([psnr(restored(apply, each), each.clean, each.mask) for each in pairs]))
+    return float(np.mean([psnr(restored(apply, each), each.clean) for each in pairs]))

@@ -2,7 +2,7 @@
 
     python -m converters.nano_banana.train --data FOLDER [--resume]
 
-About two hours on two cores: every network trains in its own process, on one core, and can be resumed. FOLDER has
+About three hours on two cores: every network trains in its own process, on one core, and can be resumed. FOLDER has
 photographs and masks as docs/nano-banana.md describes. `--merge-only` puts finished trainings together.
 """
 
@@ -35,9 +35,9 @@ class Network:
 
 
 NETWORKS: Final = (
-    Network("restoration", "restore", 95.0),
-    Network("vision", "vision", 75.0),
-    Network("text", "text", 70.0, needs_data=False),
+    Network("restoration", "restore", 100.0),
+    Network("vision", "vision", 100.0),
+    Network("text", "text", 80.0, needs_data=False),
     Network("correction", "correction", 10.0),
 )
 """The longest first, so that two at a time end together."""

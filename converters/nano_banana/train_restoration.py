@@ -1,7 +1,9 @@
 """Training of the restoration network for a given number of minutes.
 
 `python -m converters.nano_banana.train_restoration --data FOLDER --out runs/restore --minutes 95 --resume` leaves
-`restoration.safetensors` (averaged weights), `metrics.jsonl` and `checkpoint.pt` in the run's folder.
+`restoration.safetensors` (averaged weights), `metrics.jsonl` and `checkpoint.pt` in the run's folder. `--start FILE`
+begins a new run from the weights in a safetensors file, with a fresh optimiser and a lower rate. The last
+`--rounded-minutes` compute with the rounding of the 8-bit form (quantisation_aware), in a folder of their own.
 
 Learning rate and crop size follow the used fraction of the time, so the budget holds on any machine and a stopped
 run goes on where it was (--resume). A worker process makes the batches; the trainer is one thread. Held-out results are
@@ -13,12 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,36 +30,36 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from converters.nano_banana.allocator import keep_large_buffers
 from converters.nano_banana.damage import Pixels
-from converters.nano_banana.restoration import RestorationNet, save
+from converters.nano_banana.precision import autocast
+from converters.nano_banana.quantisation_aware import rounding
+from converters.nano_banana.restoration import Block, RestorationNet, Rise, load, save
 from converters.nano_banana.restoration_crops import Batch, Batches, Crops, decode, photographs, share_of
 from converters.nano_banana.restoration_pairs import CONDITIONS, Pair, in_torch, mean_psnr, middle, psnr
 
-_SIDES: Final = ((0.8, 64), (1.0, 96))
-_LEARNING_RATE: Final = 6e-4
-_TOLD_LEARNING_RATE: Final = 4.0
-_LONGEST_GRADIENT: Final = 0.1
+_WEIGHTS: Final = "restoration.safetensors"
+_SIDES: Final = ((0.6, 96), (1.0, 128))
+_LEARNING_RATE: Final = 2e-3
+_WARM_LEARNING_RATE: Final = 1.2e-3
+_ROUNDED_LEARNING_RATE: Final = 3e-4
+_TOLD_LEARNING_RATE: Final = 2.0
+_LONGEST_GRADIENT: Final = 0.5
 _WARM_UP_STEPS: Final = 250
 _EMA_DECAY: Final = 0.999
 _LARGEST_ERROR: Final = 0.2
 _STEPS_BETWEEN_SNAPSHOTS: Final = 100
-_SQUARED_FLOOR: Final = 3e-5
+_SQUARED_FLOOR: Final = 1e-5
 _SECONDS_BETWEEN_CHECKPOINTS: Final = 120.0
 _SECONDS_BETWEEN_LOG_LINES: Final = 30.0
 _EVALUATIONS: Final = 16
 _EVALUATED: Final = ("noise 25", "JPEG q10", "2x", "clean, light denoise")
 _EVALUATED_SIDE: Final = 192
-_ALLOCATOR: Final = {
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "268435456",
-    "THP_MEM_ALLOC_ENABLE": "1",
-}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A training run. minutes counts training only, over all resumed parts."""
+    """A training run. Minutes count training only, over all resumed parts; start is a safetensors file."""
 
     data: Path
     out: Path
@@ -66,6 +69,23 @@ class Settings:
     resume: bool = False
     batch: int = 16
     threads: int = 1
+    start: Path | None = None
+    rounded: bool = False
+    rounded_minutes: float = 12.0
+
+    @property
+    def peak_rate(self) -> float:
+        """The highest learning rate."""
+        if self.rounded:
+            return _ROUNDED_LEARNING_RATE
+        return _WARM_LEARNING_RATE if self.start else _LEARNING_RATE
+
+    @property
+    def last_phase(self) -> Settings:
+        """The settings of the minutes with rounding, which begin with the weights of those without."""
+        return replace(
+            self, out=self.out / "rounded", start=self.out / _WEIGHTS, minutes=self.rounded_minutes, rounded=True
+        )
 
 
 class Run:
@@ -74,10 +94,11 @@ class Run:
     def __init__(self, settings: Settings) -> None:
         torch.manual_seed(settings.seed)
         self.settings = settings
-        self.net = RestorationNet().to(settings.device)
+        self.net = (load(settings.start).train() if settings.start else RestorationNet()).to(settings.device)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(self.net).eval()
-        self.optimiser = torch.optim.AdamW(_parameter_groups(self.net), betas=(0.9, 0.99), weight_decay=1e-4)
+        groups = _parameter_groups(self.net)
+        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
         self.seconds, self.steps, self.samples, self.pace = 0.0, 0, 0, 1.0
         self.snapshot = self._state()
 
@@ -89,10 +110,13 @@ class Run:
     def step(self, batch: Batch) -> float:
         """Update from a batch of Crops; returns its mean absolute error in 0..1."""
         for group in self.optimiser.param_groups:
-            group["lr"] = group["share"] * self.pace * learning_rate(self.fraction, self.steps)
-        damaged, masks, told, clean = (part.to(self.settings.device, torch.float32) for part in batch)
+            group["lr"] = group["share"] * self.pace * learning_rate(self.fraction, self.steps, self.settings.peak_rate)
+        damaged, told, clean = (part.to(self.settings.device, torch.float32) for part in batch)
         photos = (damaged / 255).contiguous(memory_format=torch.channels_last)
-        error = self.net(photos, masks / 255, told) - clean / 255
+        # rounding to 256 values needs float, which has more between them than half precision
+        with nullcontext() if self.settings.rounded else autocast(self.settings.device):
+            restored = self.net(photos, told)
+        error = restored.float() - clean / 255
         size = float(error.detach().abs().mean())
         if not size < _LARGEST_ERROR:
             self._go_back()
@@ -134,7 +158,7 @@ class Run:
         torch.save(state, out / "checkpoint.partial")
         (out / "checkpoint.partial").replace(out / "checkpoint.pt")
         save(self.average, out / "restoration.partial")
-        (out / "restoration.partial").replace(out / "restoration.safetensors")
+        (out / "restoration.partial").replace(out / _WEIGHTS)
 
     def restore(self) -> None:
         """Go back to the last checkpoint."""
@@ -151,10 +175,10 @@ def _parameter_groups(net: RestorationNet) -> list[dict[str, object]]:
     return [{"params": rest, "share": 1.0}, {"params": told, "share": _TOLD_LEARNING_RATE}]
 
 
-def learning_rate(fraction: float, steps: int) -> float:
+def learning_rate(fraction: float, steps: int, peak: float = _LEARNING_RATE) -> float:
     """Return a linear warm-up by steps times a cosine over the used fraction of the time."""
     warm = min(1.0, (steps + 1) / _WARM_UP_STEPS)
-    return _LEARNING_RATE * warm * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * fraction)))
+    return peak * warm * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * fraction)))
 
 
 def side_at(fraction: float) -> int:
@@ -163,7 +187,8 @@ def side_at(fraction: float) -> int:
 
 
 def loss_of(error: Tensor) -> Tensor:
-    """Return the mean log of each crop's squared error, which is PSNR: faint damage counts as much as strong noise.
+    """Return the mean log of each crop's squared error, which is PSNR: what is faint or flat counts as much as strong
+    noise and texture.
 
     error: (batch, 3, side, side), photos in 0..1.
     """
@@ -182,7 +207,17 @@ def timed(run: Run, source: Batches) -> Iterator[Batch]:
 
 
 def train(settings: Settings) -> Path:
-    """Train and return the file with the averaged weights."""
+    """Train, at the end with the rounding of the 8-bit form, and return the file with the averaged weights."""
+    weights = train_phase(settings)
+    if settings.rounded_minutes > 0:
+        rounded = train_phase(settings.last_phase)
+        shutil.copyfile(rounded, weights.with_suffix(".partial"))
+        weights.with_suffix(".partial").replace(weights)
+    return weights
+
+
+def train_phase(settings: Settings) -> Path:
+    """Train with or without rounding and return the file with the averaged weights."""
     torch.set_num_threads(settings.threads)
     settings.out.mkdir(parents=True, exist_ok=True)
     run = Run(settings)
@@ -195,6 +230,14 @@ def train(settings: Settings) -> Path:
     pairs = _evaluated([decode(path) for path in held_out[::2]])
     before = {name: float(np.mean([psnr(each.damaged, each.clean) for each in group])) for name, group in pairs.items()}
     _log(run, **before)
+    with rounding(run.net, (Block, Rise)) if settings.rounded else nullcontext():
+        _learn(run, source, pairs)
+    run.store()
+    return settings.out / _WEIGHTS
+
+
+def _learn(run: Run, source: Batches, pairs: dict[str, list[Pair]]) -> None:
+    """Train until the time is used up; logs, measures and stores now and then."""
     stored = logged = run.seconds
     evaluated = int(run.fraction * _EVALUATIONS)
     errors: list[float] = []
@@ -209,8 +252,6 @@ def train(settings: Settings) -> Path:
         if int(run.fraction * _EVALUATIONS) > evaluated:
             evaluated = int(run.fraction * _EVALUATIONS)
             _log(run, **_scores(run.average, pairs))
-    run.store()
-    return settings.out / "restoration.safetensors"
 
 
 def _evaluated(photos: list[Pixels]) -> dict[str, list[Pair]]:
@@ -245,15 +286,16 @@ def main() -> None:
     """Train from the command line; restarts itself once with an allocator that keeps large buffers."""
     parser = argparse.ArgumentParser(description="Train the restoration network.")
     parser.add_argument("--data", type=Path, required=True, help="folder with photos/")
-    parser.add_argument("--out", type=Path, default=Path("runs/restore"), help="folder of the run")
+    parser.add_argument("--out", type=Path, default=Path("runs/restoration"), help="folder of the run")
     parser.add_argument("--minutes", type=float, default=95.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--start", type=Path, help="begin with the weights of this safetensors file")
+    parser.add_argument("--rounded-minutes", type=float, default=12.0, help="at the end, as the 8-bit form computes")
+    parser.add_argument("--threads", type=int, default=1, help="beside the worker that makes the crops")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     arguments = parser.parse_args()
-    if any(os.environ.get(name) != value for name, value in _ALLOCATOR.items()):
-        command = [sys.executable, "-m", "converters.nano_banana.train_restoration", *sys.argv[1:]]
-        os.execve(sys.executable, command, {**os.environ, **_ALLOCATOR})
+    keep_large_buffers("converters.nano_banana.train_restoration")
     train(Settings(**vars(arguments)))
 
 

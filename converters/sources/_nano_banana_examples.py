@@ -50,22 +50,19 @@ def damaged(photos: tuple[Photo, ...]) -> Iterator[Arrays]:
     for index, photo in enumerate(photos):
         task = TASKS[index % len(TASKS)]
         strengths = np.zeros((1, len(TASKS)), np.float32)
-        strengths[0, index % len(TASKS)] = strength = 1.0 if task in ("repair", "inpaint", "upscale") else 0.5
+        strengths[0, index % len(TASKS)] = strength = 1.0 if task in ("repair", "upscale") else 0.5
         height, width = (min(side, RESTORED_PIXELS) // 16 * 16 for side in photo.shape[:2])
         top, left = ((side - cut) // 2 for side, cut in zip(photo.shape[:2], (height, width), strict=True))
         crop = photo[top : top + height, left : left + width]
-        mask = np.zeros((1, 1, height, width), np.float32)
-        if task == "inpaint":
-            mask[0, 0, height // 3 : height // 3 + 12] = 1.0
         spoiled = _spoiled(crop, task, strength, random)
         image = np.concatenate([spoiled, np.full_like(spoiled[..., :1], 255)], axis=-1)
-        yield {"image": image[None], "mask": mask, "strengths": strengths}
+        yield {"image": image[None], "strengths": strengths}
 
 
 def holes(photos: tuple[Photo, ...]) -> Iterator[Arrays]:
     """Yield crops of photographs with something marked in them, as inputs of `fill`."""
     for inputs in damaged(photos):
-        mask = np.zeros_like(inputs["mask"])
+        mask = np.zeros((1, 1, *inputs["image"].shape[1:3]), np.float32)
         mask[..., 40:58, 30:90] = 1.0
         mask[..., 100:104, :] = 1.0
         yield {"image": inputs["image"], "mask": mask}

@@ -169,7 +169,6 @@ def _restore(weights: Checkpoint, data: CalibrationData) -> ComponentSource:
         module=lambda: Restore(weights.fill(RestorationNet(), "restore.")).eval(),
         inputs=(
             _spec("image", "uint8", 1, "height", "width", 4),
-            _spec("mask", "float32", 1, 1, "height", "width"),
             _spec("strengths", "float32", 1, len(TASKS)),
         ),
         outputs=(_spec("restored", "uint8", 1, "height", "width", 4),),

@@ -188,11 +188,10 @@ class NanoBanana:
                 strengths[0, axis.index(edit.adjust)] = edit.amount
 
         def run(image: Pixels, hole: Floats) -> Pixels:
-            mask = hole[None, None]
             if hole.any():
-                image = self._run("fill", image=image[None], mask=mask)["filled"][0]
+                image = self._run("fill", image=image[None], mask=hole[None, None])["filled"][0]
             if strengths.any():
-                image = self._run("restore", image=image[None], mask=0 * mask, strengths=strengths)["restored"][0]
+                image = self._run("restore", image=image[None], strengths=strengths)["restored"][0]
             return image
 
         return run
