@@ -46,19 +46,19 @@ class Check:
 
     component: str
     problem: str = ""
-    warnings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     seconds: float | None = None
 
     @property
     def status(self) -> str:
-        """Return `ok`, `warning` or `failed`."""
-        return "failed" if self.problem else "warning" if self.warnings else "ok"
+        """Return `ok` or `failed`; a remark is no failure."""
+        return "failed" if self.problem else "ok"
 
     def __str__(self) -> str:
         if self.problem:
             return self.problem
         done = "no graph, only its digest is checked" if self.seconds is None else f"{1000 * self.seconds:.0f} ms"
-        return "; ".join([done, *self.warnings])
+        return "; ".join([done, *self.remarks])
 
 
 def verify(artifact: Artifact, progress: Callable[[str], None] = lambda line: None) -> tuple[Check, ...]:
@@ -183,7 +183,7 @@ def _check(artifact: Artifact, component: Component, engine: Engine) -> Check:
     except NanoedgeError as error:
         return Check(component=component.name, problem=_told(error))
     seconds = round(time.perf_counter() - started, 4)
-    return Check(component=component.name, warnings=tuple(_constant(outputs)), seconds=seconds)
+    return Check(component=component.name, remarks=tuple(_constant(outputs)), seconds=seconds)
 
 
 def _told(error: NanoedgeError) -> str:
