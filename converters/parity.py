@@ -25,6 +25,9 @@ LIMITS: Final[Mapping[str, Mapping[str, float]]] = {
     "mask_iou": {"fp32": 0.999, "int8": 0.95, "int4": 0.93},
     "plan_agreement": {"fp32": 0.99, "int8": 0.97, "int4": 0.94},
 }
+SAME_LIMITS: Final[Mapping[str, str]] = {"nf4": "int4"}
+"""What is held to the limits of another precision."""
+
 CEILING_DB: Final = 200.0
 """What equality is reported as: JSON has no infinity."""
 
@@ -149,7 +152,8 @@ def _figures(
 
 def _limit(name: str, precision: str) -> float | None:
     """Look up a limit; `int4-int8` is held to the limits of `int4`."""
-    return LIMITS.get(name, {}).get(precision.split("-")[0])
+    lowest = precision.split("-")[0]
+    return LIMITS.get(name, {}).get(SAME_LIMITS.get(lowest, lowest))
 
 
 def _merit(figure: Figure) -> float:

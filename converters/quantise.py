@@ -1,7 +1,8 @@
 """Applies a recipe to a float ONNX graph: static QDQ for layers with 8-bit activations, weights alone for the others.
 
 Only standard operators come out (QuantizeLinear, DequantizeLinear), so that every ONNX runtime reads the file;
-onnxruntime fuses them into its integer kernels when it opens it. The arithmetic of weights is in `rounding.py`.
+onnxruntime fuses them into its integer kernels when it opens it. NF4 alone needs one of onnxruntime's own. How weights
+alone get into the graph is in `weights.py`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-from converters.recipe import Between, Granularity, Layer, LayerScheme, Recipe, WeightScheme
-from converters.rounding import round_weight
+from converters.recipe import Between, Format, Granularity, Layer, LayerScheme, Recipe
 from converters.source import Arrays
+from converters.weights import NF4_BLOCKS, quantise_weight
 from edge_runtime.errors import ConversionError
 from edge_runtime.tensors import Tensor
 
@@ -30,7 +31,7 @@ BETWEEN: Final = {Between.ADD: "Add", Between.RELU: "Relu"}
 def quantise(
     model: onnx.ModelProto, recipe: Recipe, samples: Iterable[Arrays], exclude: tuple[str, ...] = ()
 ) -> tuple[onnx.ModelProto, str]:
-    """Return the quantised graph and its precision, such as `int8` or `int4-int8`; `fp32` if no layer fitted.
+    """Return the quantised graph and its precision, such as `int8` or `nf4-int8`; `fp32` if no layer fitted.
 
     `samples` are calibration inputs, read only when the recipe quantises activations; `exclude` are shell patterns
     of node or weight names beside the recipe's own. The model given is left as it is. Raises ConversionError.
@@ -43,9 +44,9 @@ def quantise(
     if static:
         quantised = _quantise_static(quantised, recipe, static, samples)
     for name in [name for name in layers if name not in static]:
-        _quantise_weight(quantised, name, layers[name].weights)
-    bits = sorted({scheme.weights.bits for scheme in layers.values()})
-    return quantised, "-".join(f"int{count}" for count in bits) or "fp32"
+        quantise_weight(quantised, name, layers[name].weights)
+    formats = sorted({(scheme.weights.bits, scheme.weights.precision) for scheme in layers.values()})
+    return quantised, "-".join(precision for _, precision in formats) or "fp32"
 
 
 def _check_expressible(recipe: Recipe) -> None:
@@ -55,6 +56,23 @@ def _check_expressible(recipe: Recipe) -> None:
         raise ConversionError(f"recipe {recipe.name}: ONNX convolutions need quantised activations too")
     if embedding and (embedding.activations or embedding.weights.granularity is not Granularity.CHANNEL):
         raise ConversionError(f"recipe {recipe.name}: ONNX embeddings are quantised by channel, weights alone")
+    for layer, scheme in recipe.layers.items():
+        _check_weights(recipe.name, layer, scheme)
+
+
+def _check_weights(recipe: str, layer: Layer, scheme: LayerScheme) -> None:
+    """Refuse NF4 and low-rank paths where a graph can't hold them."""
+    weights = scheme.weights
+    plain = weights.format is Format.INTEGER and not weights.rank
+    if not plain and (layer is not Layer.MATMUL or scheme.activations):
+        raise ConversionError(
+            f"recipe {recipe}: in ONNX, NF4 and low-rank paths are for matrix products, weights alone", got=layer.value
+        )
+    if weights.format is Format.NF4 and weights.group_size not in NF4_BLOCKS:
+        allowed = ", ".join(map(str, NF4_BLOCKS))
+        raise ConversionError(
+            f"recipe {recipe}: onnxruntime has no NF4 of this group_size", got=weights.group_size, allowed=allowed
+        )
 
 
 def _layers(model: onnx.ModelProto, recipe: Recipe, exclude: tuple[str, ...]) -> dict[str, LayerScheme]:
@@ -125,37 +143,6 @@ def _with_between(model: onnx.ModelProto, names: set[str], operators: set[str]) 
         if node.name in chosen:
             quantised.update(node.output)
     return chosen
-
-
-def _quantise_weight(model: onnx.ModelProto, node_name: str, scheme: WeightScheme) -> None:
-    """Store one layer's weight as integers next to a DequantizeLinear; activations stay in float."""
-    graph = model.graph
-    place, node = next((i, node) for i, node in enumerate(graph.node) if node.name == node_name)
-    position = LAYERS[node.op_type][1]
-    weight = next(tensor for tensor in graph.initializer if tensor.name == node.input[position])
-    codes, scales = f"{weight.name}.codes", f"{weight.name}.scales"
-    if all(tensor.name != codes for tensor in graph.initializer):
-        arrays = round_weight(onnx.numpy_helper.to_array(weight), scheme)
-        for array, name in zip(arrays, (codes, scales), strict=True):
-            graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-    if node.op_type == "Gather":
-        # rows first, then their values: the other way round the whole table would be unpacked
-        result, node.output[0], node.input[position] = node.output[0], f"{node_name}_codes", codes
-        new = _dequantise(node_name, [node.output[0], scales], result, axis=-1)
-        place += 1
-    else:
-        node.input[position] = f"{node_name}_weight"
-        axis, block_size = (0, scheme.group_size) if scheme.group_size else (1, 0)
-        new = _dequantise(node_name, [codes, scales], node.input[position], axis, block_size)
-    graph.node.insert(place, new)
-    if not any(weight.name in other.input for other in graph.node):
-        graph.initializer.remove(weight)
-
-
-def _dequantise(name: str, inputs: list[str], output: str, axis: int, block_size: int = 0) -> onnx.NodeProto:
-    return onnx.helper.make_node(
-        "DequantizeLinear", inputs, [output], f"{name}_dequantise", axis=axis, block_size=block_size
-    )
 
 
 class _Samples(CalibrationDataReader):  # type: ignore[misc]

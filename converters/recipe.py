@@ -40,11 +40,21 @@ class Granularity(str, Enum):
     BLOCK = "block"
 
 
+class Format(str, Enum):
+    """What a code stands for: a multiple of the scale, or one of the 16 levels of NF4 (converters/nf4.py)."""
+
+    INTEGER = "integer"
+    NF4 = "nf4"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightScheme:
-    """Signed symmetric integers. `reduced_range` leaves one bit unused: without VNNI, x86 adds two 8x8-bit products
-    in 16 bits and saturates, which 7-bit weights can't (measured on masks of cats: IoU 0.58 instead of 0.68).
+    """Signed symmetric integers, or NF4. `reduced_range` leaves one bit unused: without VNNI, x86 adds two 8x8-bit
+    products in 16 bits and saturates, which 7-bit weights can't (measured on masks of cats: IoU 0.58 instead of 0.68).
     `searched`: of some scales around the largest magnitude's, each group takes the one with the smallest squared error.
+    `rank`: a float product of two thin matrices of this rank beside the integers takes up what rounding loses
+    (converters/low_rank.py); 0 is none. Blocks of NF4 go over the flattened (outputs, inputs), those of integers along
+    the inputs.
     """
 
     bits: int
@@ -52,6 +62,8 @@ class WeightScheme:
     group_size: int | None = None
     reduced_range: bool = False
     searched: bool = False
+    format: Format = Format.INTEGER
+    rank: int = 0
 
     def __post_init__(self) -> None:
         if self.bits not in (4, 8):
@@ -60,6 +72,26 @@ class WeightScheme:
             raise ConversionError("group_size belongs to granularity 'block'", got=self.group_size)
         if self.group_size is not None and (self.group_size < 16 or self.group_size & (self.group_size - 1)):
             raise ConversionError("group_size is not usable", got=self.group_size, allowed="16, 32, 64, 128 ...")
+        if not isinstance(self.rank, int) or self.rank < 0:
+            raise ConversionError("rank is not usable", got=self.rank, allowed="0 (no low-rank path) or more")
+        if self.format is Format.NF4:
+            self._check_nf4()
+
+    @property
+    def precision(self) -> str:
+        """Return what artifacts call it: `int8`, `int4`, `nf4`."""
+        return "nf4" if self.format is Format.NF4 else f"int{self.bits}"
+
+    def _check_nf4(self) -> None:
+        if self.bits != 4 or self.granularity is not Granularity.BLOCK:
+            raise ConversionError(
+                "NF4 weights have 4 bits, in blocks",
+                got=f"{self.bits} bits by {self.granularity.value}",
+                allowed="bits 4, granularity block",
+            )
+        integers_only = [name for name in ("reduced_range", "searched", "rank") if getattr(self, name)]
+        if integers_only:
+            raise ConversionError("this belongs to format 'integer', not to NF4", got=", ".join(integers_only))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +178,8 @@ def _recipe_members(data: Any) -> dict[str, Any]:
 
 
 def _layer_scheme(*, weights: dict[str, Any], activations: dict[str, Any] | None = None) -> LayerScheme:
+    kinds = {"granularity": Granularity(weights["granularity"]), "format": Format(weights.get("format", "integer"))}
     return LayerScheme(
-        weights=WeightScheme(**{**weights, "granularity": Granularity(weights["granularity"])}),
+        weights=WeightScheme(**{**weights, **kinds}),
         activations=ActivationScheme(**activations) if activations is not None else None,
     )

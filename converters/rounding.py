@@ -41,6 +41,15 @@ def round_weight(weight: NDArray[np.float32], scheme: WeightScheme) -> tuple[NDA
     return rounded, scales.reshape(shapes[scheme.granularity])
 
 
+def restore_weight(
+    codes: NDArray[Any], scales: NDArray[np.float32], scheme: WeightScheme
+) -> NDArray[np.float32]:
+    """Return the float32 (inputs, outputs) that codes and scales stand for: what the runtime computes with."""
+    if scheme.group_size is not None:
+        scales = np.repeat(scales, scheme.group_size, axis=0)[: codes.shape[0]]
+    return np.asarray(codes.astype(np.float32) * scales, np.float32)
+
+
 def _codes(grouped: NDArray[np.float32], scales: NDArray[np.float32], limit: int) -> NDArray[np.float32]:
     codes = np.round(np.divide(grouped, scales, out=np.zeros_like(grouped), where=scales != 0))
     return np.asarray(codes.clip(-limit, limit - 1), np.float32)

@@ -19,7 +19,7 @@ def changed(*path: str, value: object) -> dict[str, object]:
 
 
 def test_every_recipe_of_the_project_is_valid():
-    assert set(recipe_names()) >= {"fp32", "int8", "int4"}
+    assert set(recipe_names()) >= {"fp32", "int8", "int4", "int4-lr32", "nf4"}
     for name in recipe_names():
         assert load_recipe(name).description
 
@@ -40,7 +40,7 @@ def test_int4_has_blocks():
 
 
 def test_unknown_name_lists_what_exists():
-    with pytest.raises(OptionError, match="int2.*Allowed: fp32, int4, int8"):
+    with pytest.raises(OptionError, match="int2.*Allowed: fp32, int4, int4-lr32, int8, nf4"):
         load_recipe("int2")
 
 
