@@ -14,7 +14,7 @@ from types import TracebackType
 
 from edge_runtime import images, plugins
 from edge_runtime.artifact import Artifact
-from edge_runtime.engine import Engine
+from edge_runtime.engine import engine_for
 from edge_runtime.errors import PlanError
 from edge_runtime.family import Family, Mask, Model, Pixels
 from edge_runtime.machine import Machine
@@ -23,7 +23,6 @@ from edge_runtime.request import EditRequest, EditResult, Step, check_instructio
 
 EMBEDDED = Path(__file__).with_name("embedded") / "nano-banana"
 BEYOND_THRESHOLD = 0.5
-_ENGINES = {"onnx": "onnxruntime"}
 
 
 class Editor:
@@ -48,7 +47,7 @@ class Editor:
         MissingExtraError when the engine's library is not installed.
         """
         artifact = Artifact.open(path)
-        engine: Engine = plugins.load("engines", _ENGINES[artifact.manifest.target])
+        engine = engine_for(artifact.manifest.target)
         family: Family = plugins.load("families", artifact.manifest.family)
         model = family.open(artifact, engine, threads=threads or Machine.detect().cores, device=device)
         return cls(artifact, model, limits or images.Limits())

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
-from edge_runtime.errors import EngineError
+from edge_runtime import plugins
+from edge_runtime.errors import EngineError, MissingExtraError
 from edge_runtime.manifest import Component
 from edge_runtime.tensors import Tensor, check_inputs
 
@@ -53,6 +54,29 @@ class Engine(Protocol):
         Raises EngineError when the file can't be loaded, differs from the component, or when `device` is not the one
         that would run it: an engine never moves to another device in silence.
         """
+
+
+def engine_for(target: str) -> Engine:
+    """Return the first engine of engines/ that runs a target; a missing library matters only when no other does.
+
+    Raises EngineError when none runs it, MissingExtraError when one would but for its library.
+    """
+    known: list[str] = []
+    missing: MissingExtraError | None = None
+    for name in plugins.names("engines"):
+        try:
+            engine: Engine = plugins.load("engines", name)
+        except MissingExtraError as error:
+            missing = error
+            continue
+        if target in engine.targets:
+            return engine
+        known += engine.targets
+    if missing is not None:
+        raise missing
+    raise EngineError(
+        "no engine here runs the artifact's target", got=target, allowed=", ".join(known), hint="update nanoedge"
+    )
 
 
 class CheckedSession:

@@ -16,11 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge_runtime import plugins
 from edge_runtime.artifact import Artifact
 from edge_runtime.canonical_json import CONTROL_CHARACTER
-from edge_runtime.engine import Engine
-from edge_runtime.errors import EngineError, MissingExtraError, NanoedgeError
+from edge_runtime.engine import Engine, engine_for
+from edge_runtime.errors import EngineError, NanoedgeError
 from edge_runtime.machine import Machine
 from edge_runtime.manifest import Component, Manifest
 from edge_runtime.tensors import Tensor, TensorSpec
@@ -68,7 +67,7 @@ def verify(artifact: Artifact, progress: Callable[[str], None] = lambda line: No
     fails is in the result; raises EngineError or MissingExtraError only when no engine here runs the target.
     """
     components = artifact.manifest.components
-    engine = _engine(artifact.manifest.target)
+    engine = engine_for(artifact.manifest.target)
     checks = []
     for number, component in enumerate(components, 1):
         progress(f"{number} of {len(components)}: {component.name}")
@@ -148,26 +147,6 @@ def checks_described(artifact: Artifact, checks: Sequence[Check]) -> str:
         f"{artifact.manifest.name}, version {artifact.version}: {size}, sizes and digests as in the manifest",
         *(f"{check.component:<{widest}}  {check.status:<7}  {check}" for check in checks),
     ])
-
-
-def _engine(target: str) -> Engine:
-    """Return the first engine that runs the target; a missing library matters only when no other engine does."""
-    known: list[str] = []
-    missing: MissingExtraError | None = None
-    for name in plugins.names("engines"):
-        try:
-            engine: Engine = plugins.load("engines", name)
-        except MissingExtraError as error:
-            missing = error
-            continue
-        if target in engine.targets:
-            return engine
-        known += engine.targets
-    if missing is not None:
-        raise missing
-    raise EngineError(
-        "no engine here runs the artifact's target", got=target, allowed=", ".join(known), hint="update nanoedge"
-    )
 
 
 def _check(artifact: Artifact, component: Component, engine: Engine) -> Check:
