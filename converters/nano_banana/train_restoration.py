@@ -2,8 +2,7 @@
 
 `python -m converters.nano_banana.train_restoration --data FOLDER --out runs/restore --minutes 95 --resume` leaves
 `restoration.safetensors` (averaged weights), `metrics.jsonl` and `checkpoint.pt` in the run's folder. `--start FILE`
-begins a new run from the weights in a safetensors file, with a fresh optimiser and a lower rate. The last
-`--rounded-minutes` compute with the rounding of the 8-bit form (quantisation_aware), in a folder of their own.
+begins a new run from the weights in a safetensors file, with a fresh optimiser and a lower rate.
 
 Learning rate and crop size follow the used fraction of the time, so the budget holds on any machine and a stopped
 run goes on where it was (--resume). A worker process makes the batches; the trainer is one thread. Held-out results are
@@ -15,13 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,8 +30,7 @@ from torch.utils.data import DataLoader
 from converters.nano_banana.allocator import keep_large_buffers
 from converters.nano_banana.damage import Pixels
 from converters.nano_banana.precision import autocast
-from converters.nano_banana.quantisation_aware import rounding
-from converters.nano_banana.restoration import Block, RestorationNet, Rise, load, save
+from converters.nano_banana.restoration import RestorationNet, load, save
 from converters.nano_banana.restoration_crops import Batch, Batches, Crops, decode, photographs, share_of
 from converters.nano_banana.restoration_pairs import CONDITIONS, Pair, in_torch, mean_psnr, middle, psnr
 
@@ -42,7 +38,6 @@ _WEIGHTS: Final = "restoration.safetensors"
 _SIDES: Final = ((0.6, 96), (1.0, 128))
 _LEARNING_RATE: Final = 2e-3
 _WARM_LEARNING_RATE: Final = 1.2e-3
-_ROUNDED_LEARNING_RATE: Final = 3e-4
 _TOLD_LEARNING_RATE: Final = 2.0
 _LONGEST_GRADIENT: Final = 0.5
 _WARM_UP_STEPS: Final = 250
@@ -70,22 +65,14 @@ class Settings:
     batch: int = 16
     threads: int = 1
     start: Path | None = None
-    rounded: bool = False
-    rounded_minutes: float = 12.0
+    rate: float | None = None
 
     @property
     def peak_rate(self) -> float:
         """The highest learning rate."""
-        if self.rounded:
-            return _ROUNDED_LEARNING_RATE
+        if self.rate is not None:
+            return self.rate
         return _WARM_LEARNING_RATE if self.start else _LEARNING_RATE
-
-    @property
-    def last_phase(self) -> Settings:
-        """The settings of the minutes with rounding, which begin with the weights of those without."""
-        return replace(
-            self, out=self.out / "rounded", start=self.out / _WEIGHTS, minutes=self.rounded_minutes, rounded=True
-        )
 
 
 class Run:
@@ -113,8 +100,7 @@ class Run:
             group["lr"] = group["share"] * self.pace * learning_rate(self.fraction, self.steps, self.settings.peak_rate)
         damaged, told, clean = (part.to(self.settings.device, torch.float32) for part in batch)
         photos = (damaged / 255).contiguous(memory_format=torch.channels_last)
-        # rounding to 256 values needs float, which has more between them than half precision
-        with nullcontext() if self.settings.rounded else autocast(self.settings.device):
+        with autocast(self.settings.device):
             restored = self.net(photos, told)
         error = restored.float() - clean / 255
         size = float(error.detach().abs().mean())
@@ -207,17 +193,7 @@ def timed(run: Run, source: Batches) -> Iterator[Batch]:
 
 
 def train(settings: Settings) -> Path:
-    """Train, at the end with the rounding of the 8-bit form, and return the file with the averaged weights."""
-    weights = train_phase(settings)
-    if settings.rounded_minutes > 0:
-        rounded = train_phase(settings.last_phase)
-        shutil.copyfile(rounded, weights.with_suffix(".partial"))
-        weights.with_suffix(".partial").replace(weights)
-    return weights
-
-
-def train_phase(settings: Settings) -> Path:
-    """Train with or without rounding and return the file with the averaged weights."""
+    """Train and return the file with the averaged weights."""
     torch.set_num_threads(settings.threads)
     settings.out.mkdir(parents=True, exist_ok=True)
     run = Run(settings)
@@ -230,8 +206,7 @@ def train_phase(settings: Settings) -> Path:
     pairs = _evaluated([decode(path) for path in held_out[::2]])
     before = {name: float(np.mean([psnr(each.damaged, each.clean) for each in group])) for name, group in pairs.items()}
     _log(run, **before)
-    with rounding(run.net, (Block, Rise)) if settings.rounded else nullcontext():
-        _learn(run, source, pairs)
+    _learn(run, source, pairs)
     run.store()
     return settings.out / _WEIGHTS
 
@@ -291,7 +266,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--start", type=Path, help="begin with the weights of this safetensors file")
-    parser.add_argument("--rounded-minutes", type=float, default=12.0, help="at the end, as the 8-bit form computes")
+    parser.add_argument("--rate", type=float, help="highest learning rate, if not the usual one")
     parser.add_argument("--threads", type=int, default=1, help="beside the worker that makes the crops")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     arguments = parser.parse_args()

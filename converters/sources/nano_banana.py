@@ -175,6 +175,8 @@ def _restore(weights: Checkpoint, data: CalibrationData) -> ComponentSource:
         dimensions={"height": (16, MAX_SIDE_PIXELS), "width": (16, MAX_SIDE_PIXELS)},
         examples=tuple(damaged(data.comparison)),
         calibration=partial(damaged, data.calibration),
+        # all at half size: 8 bits lose 0.5 dB of noise 25 and 0.9 of 2x there, and 0.1 on all the coarser grids
+        exclude=("*stem*", "*head*", "*encoder.0.*", "*decoder.0.*", "*calm*"),
     )
 
 
