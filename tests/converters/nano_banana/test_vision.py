@@ -87,7 +87,7 @@ def test_skin_that_nobody_labelled_teaches_nothing() -> None:
 def test_steps_learn_a_batch(tmp_path: Path, pictures: Pictures) -> None:
     run = Run(Settings(data=tmp_path, out=tmp_path, seed=1))
     photos, masks = Augmenter(pictures, torch.Generator().manual_seed(0)).batch(8, 64)
-    losses = [run.step(photos, masks) for _ in range(25)]
+    losses = [run.step(photos, masks) for _ in range(40)]
     assert losses[-1] < 0.75 * losses[0]
     assert 0 <= mean_iou(run.average, [picture(0)]) <= 1
 
