@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,3 +35,13 @@ def test_links_in_the_docs_resolve() -> None:
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
+def test_the_lock_file_pins_each_package_once_for_every_python_of_the_readme(version: str) -> None:
+    lines = (ROOT / "requirements" / "lock.txt").read_text(encoding="utf-8").split("\n")
+    pins = [Requirement(line) for line in lines if line]
+    valid = [pin.name.lower() for pin in pins if pin.marker is None or pin.marker.evaluate({"python_version": version})]
+    assert len(set(valid)) == len(valid)
+    # the tests run with one Python only: what an older one can't have must have a pin of its own
+    assert {"numpy", "pillow", "onnxruntime", "flask", "click", "waitress", "urllib3"} <= set(valid)
