@@ -185,7 +185,7 @@ def _check_finite(outputs: Mapping[str, Tensor]) -> None:
 def _constant(outputs: Mapping[str, Tensor]) -> Iterator[str]:
     for name, array in outputs.items():
         if array.dtype.kind == "f" and array.size > 1 and (array == array.flat[0]).all():
-            yield f"output {name} is {float(array.flat[0]):g} everywhere, which made-up inputs may rightly give"
+            yield f"output {name} is {float(array.flat[0]) + 0.0:g} everywhere, which made-up inputs may rightly give"
 
 
 def _shape(spec: TensorSpec) -> tuple[int, ...]:

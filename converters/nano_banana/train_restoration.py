@@ -1,6 +1,6 @@
 """Training of the restoration network for a given number of minutes.
 
-`python -m converters.nano_banana.train_restoration --data FOLDER --out runs/restore --minutes 95 --resume` leaves
+`python -m converters.nano_banana.train_restoration --data FOLDER --out runs/restoration --minutes 100 --resume` leaves
 `restoration.safetensors` (averaged weights), `metrics.jsonl` and `checkpoint.pt` in the run's folder. `--start FILE`
 begins a new run from the weights in a safetensors file, with a fresh optimiser and a lower rate.
 
@@ -58,7 +58,7 @@ class Settings:
 
     data: Path
     out: Path
-    minutes: float = 95.0
+    minutes: float = 100.0
     seed: int = 0
     device: str = "cpu"
     resume: bool = False
@@ -262,7 +262,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the restoration network.")
     parser.add_argument("--data", type=Path, required=True, help="folder with photos/")
     parser.add_argument("--out", type=Path, default=Path("runs/restoration"), help="folder of the run")
-    parser.add_argument("--minutes", type=float, default=95.0)
+    parser.add_argument("--minutes", type=float, default=100.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--start", type=Path, help="begin with the weights of this safetensors file")
