@@ -5,15 +5,20 @@ The seam between `sources/` (which know models) and `targets/` (which know file 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from numpy.typing import NDArray
 
 from converters.calibration import CalibrationData
 from edge_runtime.tensors import Tensor, TensorSpec
+
+if TYPE_CHECKING:
+    from converters.folder import PipelineFolder
+    from converters.lora import Lora
 
 Arrays = Mapping[str, Tensor]
 """Input or output name -> array."""
@@ -30,13 +35,32 @@ class Agreement:
     compare: Callable[[Arrays, Arrays], float]
 
 
+class Weights(Protocol):
+    """The tensors of a large component, read one at a time; named as in its module's state dict."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, in the order of the checkpoint's files."""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return a tensor's shape; raises ConversionError for an unknown name."""
+
+    def read(self, name: str) -> NDArray[Any]:
+        """Return a tensor that the caller owns: float32, or its own dtype for integers and booleans.
+
+        Raises ConversionError when it holds NaN or infinity or its file is damaged.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentSource:
     """One graph of a model.
 
     `module` builds the torch module in evaluation mode; it is called when the component's turn comes, so that one
     component's weights are in memory at a time. Its `forward` takes the inputs in order and returns the outputs in
-    order. `dimensions` gives smallest and largest value of every symbol in the specs. `examples` are fixed inputs:
+    order. With `weights` the module is built without values (on the meta device or under fake tensors) and the weights
+    are streamed; they must cover the state dict except for `constants`, values by state-dict name that no checkpoint
+    holds. `dimensions` gives smallest and largest value of every symbol in the specs. `examples` are fixed inputs:
     the first is traced (no symbol may be 1 there), all are compared. `calibration` yields other inputs of the real
     kind. `thresholded` names outputs that jump where another value crosses a threshold: their decibels are reported
     but not limited, an agreement judges them. `float_note`, if not empty, says why the component is never quantised;
@@ -54,17 +78,23 @@ class ComponentSource:
     thresholded: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     float_note: str = ""
+    weights: Weights | None = None
+    constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A checkpoint, opened: everything that goes into the artifact apart from files and figures."""
+    """A checkpoint, opened: everything that goes into the artifact apart from graphs and figures.
+
+    `files` are components that are no graphs, such as `tokenizer`: name -> content of NAME.json.
+    """
 
     family: str
     name: str
     components: tuple[ComponentSource, ...]
     settings: Mapping[str, Any]
     provenance: Mapping[str, str]
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -76,6 +106,17 @@ class Source(Protocol):
 
     def open(self, checkpoint: Path, data: CalibrationData) -> Model:
         """Read a checkpoint; raises ConversionError when it doesn't fit."""
+
+
+class Pipeline(Protocol):
+    """A family of large editing models in diffusers layout; a file in `pipelines/` exposes one as `PIPELINE`."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The values of `_class_name` in model_index.json that it converts."""
+
+    def open(self, folder: PipelineFolder, loras: Sequence[Lora], data: CalibrationData) -> Model:
+        """Describe every component, reading configurations alone; raises ConversionError when something doesn't fit."""
 
 
 def run_module(module: torch.nn.Module, component: ComponentSource, inputs: Arrays) -> dict[str, Tensor]:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +11,7 @@ import torch
 
 from converters import graph
 from converters.quantise import quantise
+from converters.quiet import quiet
 from converters.recipe import Recipe
 from converters.source import Arrays, ComponentSource
 from converters.target import Runner
@@ -75,7 +72,7 @@ def _trace(component: ComponentSource) -> onnx.ModelProto:
         {axis: symbols[size] for axis, size in enumerate(spec.shape) if isinstance(size, str)}
         for spec in component.inputs
     )
-    with _quiet():
+    with quiet():
         try:
             program = torch.onnx.export(
                 component.module(),
@@ -113,19 +110,3 @@ def _unoptimised(component: ComponentSource, file: Path) -> Runner:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
     return run
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks about torchvision and its own deprecations off the user's screen."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -1,0 +1,221 @@
+"""Captures the graph of a module whose weights are nowhere in memory: what runs in what order, and which tensor where.
+
+The module is built and traced under fake tensors, which have shapes and no values; the graph's initialisers keep their
+state-dict names and get their values while they are streamed (converters/streaming.py). Nothing here reads a weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import onnx_ir as ir
+import torch
+from onnxscript import optimizer
+from torch._subclasses import FakeTensorMode
+
+from converters.quiet import quiet
+from converters.recipe import Layer
+from converters.source import ComponentSource
+from edge_runtime.errors import ConversionError
+from edge_runtime.tensors import TensorSpec, check_inputs
+
+OPSET: Final = 21
+"""The first with 4-bit integers and block-wise DequantizeLinear."""
+
+PRODUCER: Final = "nanoedge"
+_DTYPES: Final = {
+    "float32": torch.float32, "float16": torch.float16, "int64": torch.int64, "int32": torch.int32,
+    "uint8": torch.uint8, "int8": torch.int8, "bool": torch.bool,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """One initialiser of a captured graph: which tensor it holds, as it is or transposed, and what reads it.
+
+    `layer` None is whatever has no recipe of its own: norms, biases, tables.
+    """
+
+    tensor: str
+    transposed: bool
+    layer: Layer | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    """A graph without values. `uses` has every initialiser by its name, in the order in which the graph reads them."""
+
+    model: ir.Model
+    uses: Mapping[str, Use]
+
+
+def capture(component: ComponentSource) -> Captured:
+    """Trace a component that has `weights`; raises ConversionError when it can't be exported or a tensor has no source.
+
+    The graph's symbols are those of the component's specs.
+    """
+    model = _export(component)
+    _take_weights_out(model.graph)
+    with quiet():
+        optimizer.optimize_ir(model)
+    _spell_gemm(model.graph)
+    uses = _put_weights_back(model.graph, component)
+    _name(model, component)
+    return Captured(model=model, uses=uses)
+
+
+def _export(component: ComponentSource) -> ir.Model:
+    example = component.examples[0]
+    sizes = check_inputs(component.inputs, example)
+    if set(sizes) != set(component.dimensions) or 1 in sizes.values():
+        raise ConversionError(
+            f"{component.name}: the traced example must give every symbol a size above 1",
+            got=sizes,
+            allowed=dict(component.dimensions),
+        )
+    shapes = tuple(
+        {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(spec.shape) if isinstance(size, str)}
+        for spec in component.inputs
+    )
+    with quiet():
+        try:
+            with FakeTensorMode():
+                module = component.module().eval()
+                arguments = tuple(
+                    torch.zeros(example[spec.name].shape, dtype=_DTYPES[spec.dtype]) for spec in component.inputs
+                )
+                program = torch.onnx.export(
+                    module,
+                    arguments,
+                    input_names=[spec.name for spec in component.inputs],
+                    output_names=[spec.name for spec in component.outputs],
+                    opset_version=OPSET,
+                    dynamo=True,
+                    optimize=False,  # folding needs values
+                    dynamic_shapes=shapes,
+                    external_data=False,
+                    verbose=False,
+                )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise ConversionError(f"{component.name} can't be exported to ONNX", got=error) from error
+    assert program is not None  # with dynamo=True the exporter always returns a program
+    return program.model
+
+
+def _take_weights_out(graph: ir.Graph) -> None:
+    """Make inputs of the initialisers, so that nobody tries to fold what has no value."""
+    for name, value in list(graph.initializers.items()):
+        value.const_value = None
+        del graph.initializers[name]
+        graph.inputs.append(value)
+
+
+def _put_weights_back(graph: ir.Graph, component: ComponentSource) -> dict[str, Use]:
+    """Turn the inputs that are weights into initialisers without values, transposed where the graph wants it so."""
+    wanted = {spec.name for spec in component.inputs}
+    described: dict[str, tuple[Any, ...]] = {}
+    values = {}
+    for value in list(graph.inputs):
+        if value.name in wanted:
+            continue
+        graph.inputs.remove(value)
+        values[value.name] = value
+    _absorb_transposes(graph, values, described)
+    order: dict[str, Use] = {}
+    for node in graph:
+        for value in node.inputs:
+            if value is None or value.producer() is not None or value.name in order or value.name not in described:
+                continue
+            tensor, transposed = described[value.name]
+            order[value.name] = Use(tensor=tensor, transposed=transposed, layer=_layer(value))
+            graph.initializers[value.name] = value
+    _check_sources(order, component)
+    return order
+
+
+def _absorb_transposes(graph: ir.Graph, values: dict[str, ir.Value], described: dict[str, tuple[Any, ...]]) -> None:
+    """Replace every transposed weight by an initialiser that is stored transposed."""
+    for name, value in values.items():
+        described[name] = (name, False)
+        for node, _ in list(value.uses()):
+            if node.op_type != "Transpose" or value.shape is None or len(value.shape) != 2:
+                continue
+            turned = ir.Value(
+                name=f"{name}.T", shape=ir.Shape(list(value.shape)[::-1]), type=ir.TensorType(value.dtype)
+            )
+            described[turned.name] = (name, True)
+            ir.convenience.replace_all_uses_with(node.outputs[0], turned)
+            graph.remove(node, safe=True)
+
+
+def _layer(value: ir.Value) -> Layer | None:
+    users = list(value.uses())
+    if all(node.op_type == "MatMul" and place == 1 for node, place in users) and len(value.shape or ()) == 2:
+        return Layer.MATMUL
+    if all(node.op_type == "Conv" and place == 1 for node, place in users):
+        return Layer.CONVOLUTION
+    if all(node.op_type == "Gather" and place == 0 for node, place in users) and len(value.shape or ()) == 2:
+        return Layer.EMBEDDING
+    return None
+
+
+def _check_sources(uses: Mapping[str, Use], component: ComponentSource) -> None:
+    assert component.weights is not None
+    known = {*component.weights.names, *component.constants}
+    if missing := sorted({use.tensor for use in uses.values()} - known):
+        raise ConversionError(
+            f"{component.name}: the checkpoint lacks tensors that the graph reads",
+            got=", ".join(missing),
+            hint="the checkpoint is incomplete, or of another version of this model",
+        )
+
+
+def _spell_gemm(graph: ir.Graph) -> None:
+    """Spell `Gemm` as `MatMul` and `Add`, so that one rule quantises every linear layer."""
+    for node in list(graph):
+        if node.op_type != "Gemm" or node.attributes.get_float("alpha", 1.0) != 1.0:
+            continue
+        if node.attributes.get_float("beta", 1.0) != 1.0 or node.attributes.get_int("transA", 0):
+            continue
+        a, b, c = [*node.inputs, None][:3]
+        tape = ir.tape.Tape()
+        if node.attributes.get_int("transB", 0):
+            b = tape.op("Transpose", [b], {"perm": [1, 0]})
+        result = tape.op("MatMul", [a, b])
+        if c is not None:
+            result = tape.op("Add", [result, c])
+        result.shape, result.type = node.outputs[0].shape, node.outputs[0].type
+        result.name, node.outputs[0].name = node.outputs[0].name, f"{node.outputs[0].name}.gemm"
+        ir.convenience.replace_nodes_and_values(graph, node, [node], tape.nodes, node.outputs, [result])
+
+
+def _name(model: ir.Model, component: ComponentSource) -> None:
+    """Order and describe inputs and outputs as the component's specs do; name nodes; drop what names this machine."""
+    graph = model.graph
+    by_name = {value.name: value for value in graph.inputs}
+    graph.inputs[:] = [_described(by_name[spec.name], spec) for spec in component.inputs if spec.name in by_name]
+    if len(graph.inputs) != len(component.inputs):
+        missing = [spec.name for spec in component.inputs if spec.name not in by_name]
+        raise ConversionError(f"{component.name}: the graph lost inputs", got=", ".join(missing))
+    for value, spec in zip(graph.outputs, component.outputs, strict=True):
+        _described(value, spec)
+    for place, node in enumerate(graph):
+        node.name = f"{node.op_type.lower()}_{place}"
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
+        value.metadata_props.clear()
+        value.doc_string = None
+    model.metadata_props.clear()
+    graph.metadata_props.clear()
+    model.producer_name, model.producer_version, model.doc_string = PRODUCER, None, None
+    graph.name, graph.doc_string = PRODUCER, None
+
+
+def _described(value: ir.Value, spec: TensorSpec) -> ir.Value:
+    value.shape = ir.Shape(list(spec.shape))
+    return value
