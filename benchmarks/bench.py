@@ -59,8 +59,8 @@ def sizes(folders: dict[str, Path]) -> str:
     for name, folder in folders.items():
         components = Artifact.open(folder).manifest.components
         for part in components:
-            rows.append([name, part.name, part.precision, f"{part.bytes / 1e6:.2f}", part.note or ""])
-        rows.append([name, "all", "", f"{sum(part.bytes for part in components) / 1e6:.2f}", ""])
+            rows.append([name, part.name, part.precision, f"{part.total_bytes / 1e6:.2f}", part.note or ""])
+        rows.append([name, "all", "", f"{sum(part.total_bytes for part in components) / 1e6:.2f}", ""])
     return markdown(["artifact", "component", "precision", "MB", "note"], rows)
 
 

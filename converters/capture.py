@@ -50,6 +50,10 @@ class Captured:
     model: ir.Model
     uses: Mapping[str, Use]
 
+    def copy(self) -> Captured:
+        """Return another graph of the same nodes: writing one uses it up."""
+        return Captured(model=self.model.clone(), uses=self.uses)
+
 
 def capture(component: ComponentSource) -> Captured:
     """Trace a component that has `weights`; raises ConversionError when it can't be exported or a tensor has no source.
@@ -121,16 +125,17 @@ def _put_weights_back(graph: ir.Graph, component: ComponentSource) -> dict[str, 
         if value.name in wanted:
             continue
         graph.inputs.remove(value)
-        values[value.name] = value
+        values[str(value.name)] = value
     _absorb_transposes(graph, values, described)
     order: dict[str, Use] = {}
     for node in graph:
-        for value in node.inputs:
-            if value is None or value.producer() is not None or value.name in order or value.name not in described:
+        for read in node.inputs:
+            name = "" if read is None else str(read.name)
+            if read is None or read.producer() is not None or name in order or name not in described:
                 continue
-            tensor, transposed = described[value.name]
-            order[value.name] = Use(tensor=tensor, transposed=transposed, layer=_layer(value))
-            graph.initializers[value.name] = value
+            tensor, transposed = described[name]
+            order[name] = Use(tensor=tensor, transposed=transposed, layer=_layer(read))
+            graph.initializers[name] = read
     _check_sources(order, component)
     return order
 
@@ -142,10 +147,8 @@ def _absorb_transposes(graph: ir.Graph, values: dict[str, ir.Value], described: 
         for node, _ in list(value.uses()):
             if node.op_type != "Transpose" or value.shape is None or len(value.shape) != 2:
                 continue
-            turned = ir.Value(
-                name=f"{name}.T", shape=ir.Shape(list(value.shape)[::-1]), type=ir.TensorType(value.dtype)
-            )
-            described[turned.name] = (name, True)
+            turned = ir.Value(name=f"{name}.T", shape=ir.Shape(list(value.shape)[::-1]), type=value.type)
+            described[f"{name}.T"] = (name, True)
             ir.convenience.replace_all_uses_with(node.outputs[0], turned)
             graph.remove(node, safe=True)
 
@@ -177,18 +180,20 @@ def _spell_gemm(graph: ir.Graph) -> None:
     for node in list(graph):
         if node.op_type != "Gemm" or node.attributes.get_float("alpha", 1.0) != 1.0:
             continue
-        if node.attributes.get_float("beta", 1.0) != 1.0 or node.attributes.get_int("transA", 0):
+        if node.attributes.get_float("beta", 1.0) != 1.0 or node.attributes.get_int("transA", False):
             continue
         a, b, c = [*node.inputs, None][:3]
         tape = ir.tape.Tape()
-        if node.attributes.get_int("transB", 0):
+        if node.attributes.get_int("transB", False):
             b = tape.op("Transpose", [b], {"perm": [1, 0]})
         result = tape.op("MatMul", [a, b])
         if c is not None:
             result = tape.op("Add", [result, c])
-        result.shape, result.type = node.outputs[0].shape, node.outputs[0].type
-        result.name, node.outputs[0].name = node.outputs[0].name, f"{node.outputs[0].name}.gemm"
-        ir.convenience.replace_nodes_and_values(graph, node, [node], tape.nodes, node.outputs, [result])
+        old = node.outputs[0]
+        result.shape, result.type = old.shape, old.type
+        name, old.name = old.name, f"{old.name}.gemm"
+        ir.convenience.replace_nodes_and_values(graph, node, [node], tape.nodes, [old], [result])
+        result.name = name
 
 
 def _name(model: ir.Model, component: ComponentSource) -> None:

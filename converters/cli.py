@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from converters import pipeline
+from converters.pipeline import PipelineRequest
+from converters.progress import ProgressBar, duration
 from converters.recipe import recipe_names
 from edge_runtime import plugins
+from edge_runtime.errors import OptionError
 
 if TYPE_CHECKING:  # these import torch, and `--help` must not
     from converters.component import Converted
@@ -19,9 +24,7 @@ if TYPE_CHECKING:  # these import torch, and `--help` must not
 @click.argument("source")
 @click.option("--to", "target", default="onnx", show_default=True, help="File format: onnx.")
 @click.option("--recipe", default="int8", show_default=True, help=f"How small: {', '.join(recipe_names())}.")
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the artifact; must not exist."
-)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the artifact; must not exist.")
 @click.option(
     "--calibration",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -30,12 +33,62 @@ if TYPE_CHECKING:  # these import torch, and `--help` must not
 @click.option(
     "--checkpoint",
     type=click.Path(exists=True, path_type=Path),
-    help="Float weights as safetensors. [default: the source's own]",
+    help="nano-banana: float weights as safetensors. [default: the source's own]",
 )
+@click.option("--lora", "loras", multiple=True, metavar="FILE[=STRENGTH]", help="Low-rank weights to fuse; repeatable.")
+@click.option("--plan", "planned", is_flag=True, help="Show parameters, bytes, memory and time; write nothing.")
+@click.option(
+    "--memory",
+    "memory_gb",
+    type=click.FloatRange(0.5, 4096),
+    default=4.0,
+    show_default=True,
+    help="GB that comparing with the checkpoint may take; larger components are compared layer by layer.",
+)
+@click.option("--unmeasured", is_flag=True, help="Skip the comparison with the checkpoint.")
 def convert(
-    source: str, target: str, recipe: str, output: Path, calibration: Path | None, checkpoint: Path | None
+    source: str,
+    target: str,
+    recipe: str,
+    output: Path | None,
+    calibration: Path | None,
+    checkpoint: Path | None,
+    loras: tuple[str, ...],
+    planned: bool,
+    memory_gb: float,
+    unmeasured: bool,
 ) -> None:
-    """Convert the model SOURCE: nanoedge convert nano-banana --to onnx --recipe int8 -o my-artifact"""
+    """Convert a model.
+
+    SOURCE is nano-banana, a folder in diffusers layout, or hf:owner/name[@revision]:
+
+    nanoedge convert nano-banana --recipe int8 -o my-artifact
+
+    nanoedge convert ./FLUX.1-Kontext-dev --recipe int4 -o kontext-int4
+
+    A conversion that was stopped goes on after its last finished component when the same command is run again.
+    """
+    if output is None and not planned:
+        raise OptionError("there is no place for the artifact", hint="give a folder with --output, or --plan")
+    if source.startswith("hf:") or Path(source).is_dir():
+        _convert_pipeline(
+            PipelineRequest(
+                checkpoint=source,
+                destination=output or Path(),
+                recipe=recipe,
+                loras=loras,
+                calibration=calibration,
+                memory_bytes=int(memory_gb * 1e9),
+                measured=not unmeasured,
+            ),
+            target,
+            planned,
+        )
+        return
+    if planned or loras or output is None:
+        raise OptionError(
+            "--plan and --lora are for folders in diffusers layout", got=source, hint="is the folder's name right?"
+        )
     # first, because it turns a missing torch into the advice which extra to install
     plugins.load("converters.targets", target)
     from converters import convert as driver
@@ -52,9 +105,22 @@ def convert(
     click.echo(table(conversion))
 
 
+def _convert_pipeline(request: PipelineRequest, target: str, planned: bool) -> None:
+    if target != "onnx":
+        raise OptionError("this model is not written in this format", got=target, allowed="onnx", param="target")
+    from converters.pipeline_tables import conversion_table, plan_table
+
+    if planned:
+        click.echo(plan_table(pipeline.plan(request, ProgressBar())))
+        return
+    started = time.monotonic()
+    click.echo(conversion_table(pipeline.convert_pipeline(request, ProgressBar())))
+    click.echo(f"took {duration(time.monotonic() - started)}", err=True)
+
+
 def table(conversion: Conversion) -> str:
     """Return one line a component (precision, size, time beside float's, figures), notes and the version below."""
-    sizes = {component.name: component.bytes for component in conversion.artifact.manifest.components}
+    sizes = {component.name: component.total_bytes for component in conversion.artifact.manifest.components}
     rows = [("component", "precision", "bytes", "ms (float)", "parity with the checkpoint")]
     for converted in conversion.components:
         name = converted.source.name

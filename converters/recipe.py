@@ -41,20 +41,25 @@ class Granularity(str, Enum):
 
 
 class Format(str, Enum):
-    """What a code stands for: a multiple of the scale, or one of the 16 levels of NF4 (converters/nf4.py)."""
+    """What a code stands for: a multiple of the scale, one of the 16 levels of NF4 (converters/nf4.py), or the upper
+    half of a float32.
+    """
 
     INTEGER = "integer"
     NF4 = "nf4"
+    BFLOAT16 = "bfloat16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightScheme:
-    """Signed symmetric integers, or NF4. `reduced_range` leaves one bit unused: without VNNI, x86 adds two 8x8-bit
-    products in 16 bits and saturates, which 7-bit weights can't (measured on masks of cats: IoU 0.58 instead of 0.68).
-    `searched`: of some scales around the largest magnitude's, each group takes the one with the smallest squared error.
-    `rank`: a float product of two thin matrices of this rank beside the integers takes up what rounding loses
-    (converters/low_rank.py); 0 is none. Blocks of NF4 go over the flattened (outputs, inputs), those of integers along
-    the inputs.
+    """Signed symmetric integers, or NF4, or half a float32.
+
+    `reduced_range` leaves one bit unused: without VNNI, x86 adds two 8x8-bit products in 16 bits and saturates, which
+    7-bit weights can't (measured on masks of cats: IoU 0.58 instead of 0.68). `searched`: of some scales around the
+    largest magnitude's, each group takes the one with the smallest squared error. `zero_points`: codes are unsigned and
+    every group has a zero point of its own, which pays where a group's values lie to one side. `rank`: a float product
+    of two thin matrices of this rank beside the integers takes up what rounding loses (converters/low_rank.py); 0 is
+    none. Blocks of NF4 go over the flattened (outputs, inputs), those of integers along the inputs.
     """
 
     bits: int
@@ -64,10 +69,12 @@ class WeightScheme:
     searched: bool = False
     format: Format = Format.INTEGER
     rank: int = 0
+    zero_points: bool = False
 
     def __post_init__(self) -> None:
-        if self.bits not in (4, 8):
-            raise ConversionError("weights of this many bits are not written", got=self.bits, allowed="4, 8")
+        allowed = (16,) if self.format is Format.BFLOAT16 else (4, 8)
+        if self.bits not in allowed:
+            raise ConversionError("weights of this many bits are not written", got=self.bits, allowed=allowed)
         if (self.granularity is Granularity.BLOCK) != (self.group_size is not None):
             raise ConversionError("group_size belongs to granularity 'block'", got=self.group_size)
         if self.group_size is not None and (self.group_size < 16 or self.group_size & (self.group_size - 1)):
@@ -79,8 +86,8 @@ class WeightScheme:
 
     @property
     def precision(self) -> str:
-        """Return what artifacts call it: `int8`, `int4`, `nf4`."""
-        return "nf4" if self.format is Format.NF4 else f"int{self.bits}"
+        """Return what artifacts call it: `int8`, `int4`, `nf4`, `bf16`."""
+        return {Format.NF4: "nf4", Format.BFLOAT16: "bf16"}.get(self.format, f"int{self.bits}")
 
     def _check_nf4(self) -> None:
         if self.bits != 4 or self.granularity is not Granularity.BLOCK:
@@ -89,7 +96,7 @@ class WeightScheme:
                 got=f"{self.bits} bits by {self.granularity.value}",
                 allowed="bits 4, granularity block",
             )
-        integers_only = [name for name in ("reduced_range", "searched", "rank") if getattr(self, name)]
+        integers_only = [name for name in ("reduced_range", "searched", "rank", "zero_points") if getattr(self, name)]
         if integers_only:
             raise ConversionError("this belongs to format 'integer', not to NF4", got=", ".join(integers_only))
 

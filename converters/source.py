@@ -35,6 +35,10 @@ class Agreement:
     compare: Callable[[Arrays, Arrays], float]
 
 
+Rows = Callable[[int, int], NDArray[Any]]
+"""First row, row behind the last -> those rows of a tensor, which the caller owns."""
+
+
 class Weights(Protocol):
     """The tensors of a large component, read one at a time; named as in its module's state dict."""
 
@@ -50,6 +54,9 @@ class Weights(Protocol):
 
         Raises ConversionError when it holds NaN or infinity or its file is damaged.
         """
+
+    def rows(self, name: str) -> Rows:
+        """Return a reader of a tensor's rows: large ones are never held whole. Raises, now or then, as `read` does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from converters.low_rank import pays_off, split_weight
 from converters.nf4 import round_nf4
 from converters.recipe import Format, WeightScheme
 from converters.rounding import round_weight
+from converters.slabs import round_matrix
 
 CONTRIB: Final = "com.microsoft"
 """The domain of onnxruntime's own operators (its docs/ContribOperators.md)."""
@@ -51,6 +52,8 @@ def _integers(
     graph: onnx.GraphProto, node: onnx.NodeProto, weight: onnx.TensorProto, scheme: WeightScheme
 ) -> list[onnx.NodeProto]:
     codes, scales = f"{weight.name}.codes", f"{weight.name}.scales"
+    if scheme.zero_points and node.op_type != "Gather":
+        return _with_zero_points(graph, node, weight, scheme)
     if not _has(graph, codes):
         arrays = round_weight(onnx.numpy_helper.to_array(weight), scheme)
         _store(graph, dict(zip((codes, scales), arrays, strict=True)))
@@ -59,6 +62,23 @@ def _integers(
         result, node.output[0], node.input[0] = node.output[0], f"{node.name}_codes", codes
         return [_copy(node), _dequantise(node.name, [f"{node.name}_codes", scales], result, axis=-1)]
     return _product(node, codes, scales, scheme)
+
+
+def _with_zero_points(
+    graph: onnx.GraphProto, node: onnx.NodeProto, weight: onnx.TensorProto, scheme: WeightScheme
+) -> list[onnx.NodeProto]:
+    codes, scales, zeros = (f"{weight.name}.{part}" for part in ("codes", "scales", "zeros"))
+    if not _has(graph, codes):
+        rounded = round_matrix(np.ascontiguousarray(onnx.numpy_helper.to_array(weight).T), scheme)
+        assert rounded.zero_points is not None
+        kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(rounded.dtype))
+        for name, packed, shape in (
+            (codes, rounded.codes, rounded.shape),
+            (zeros, rounded.zero_points, rounded.scales.shape),
+        ):
+            graph.initializer.append(onnx.helper.make_tensor(name, kind, shape, packed.tobytes(), raw=True))
+        _store(graph, {scales: rounded.scales})
+    return _product(node, codes, scales, scheme, zeros)
 
 
 def _low_rank(
@@ -105,11 +125,14 @@ def _nf4(
     ]
 
 
-def _product(node: onnx.NodeProto, codes: str, scales: str, scheme: WeightScheme) -> list[onnx.NodeProto]:
+def _product(
+    node: onnx.NodeProto, codes: str, scales: str, scheme: WeightScheme, zeros: str = ""
+) -> list[onnx.NodeProto]:
     """Return the node with its weight dequantised before it."""
     node.input[1] = f"{node.name}_weight"
     axis, block_size = (0, scheme.group_size) if scheme.group_size else (1, 0)
-    return [_dequantise(node.name, [codes, scales], node.input[1], axis, block_size), _copy(node)]
+    inputs = [codes, scales, zeros] if zeros else [codes, scales]
+    return [_dequantise(node.name, inputs, node.input[1], axis, block_size), _copy(node)]
 
 
 def _dequantise(name: str, inputs: list[str], output: str, axis: int, block_size: int = 0) -> onnx.NodeProto:

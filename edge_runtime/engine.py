@@ -49,7 +49,9 @@ class Engine(Protocol):
         """The values of a manifest's `target` that it runs."""
 
     def open(self, path: Path, component: Component, *, threads: int, device: str = "cpu") -> Session:
-        """Load the file `path`, which `component` describes. This is the only costly call.
+        """Load the file `path`, which `component` describes, with the component's data files beside it.
+
+        This is the only costly call.
 
         Raises EngineError when the file can't be loaded, differs from the component, or when `device` is not the one
         that would run it: an engine never moves to another device in silence.

@@ -109,7 +109,7 @@ def to_json(artifact: Artifact) -> dict[str, Any]:
         "folder": str(artifact.folder), "version": artifact.version, "name": manifest.name, "family": manifest.family,
         "recipe": manifest.recipe, "target": manifest.target, "provenance": manifest.provenance,
         "components": [component.to_json() for component in manifest.components],
-        "bytes": _total_bytes(manifest), "quality": manifest.quality,
+        "bytes": manifest.total_bytes, "quality": manifest.quality,
     }
 
 
@@ -128,7 +128,7 @@ def described(artifact: Artifact) -> str:
     head = [("family", manifest.family), ("recipe", manifest.recipe), ("target", manifest.target)]
     head += [(_words(key), _value(value)) for key, value in manifest.provenance.items()]
     parts = [row for component in manifest.components for row in _component_rows(component)]
-    total = ("total", "", _megabytes(_total_bytes(manifest)), f"{len(manifest.components)} files")
+    total = ("total", "", _megabytes(manifest.total_bytes), f"{len(manifest.files)} files")
     figures = list(_figure_rows(manifest))
     sections = [
         [f"{manifest.name}, version {artifact.version}, in {_clean(str(artifact.folder))}"],
@@ -140,11 +140,12 @@ def described(artifact: Artifact) -> str:
 
 
 def checks_described(artifact: Artifact, checks: Sequence[Check]) -> str:
-    """Return one line for the files and one a component: `vision  ok  52 ms`."""
-    size = f"{len(checks)} files, {_megabytes(_total_bytes(artifact.manifest)).strip()} MB"
+    """Return one line for the files, data files among them, and one a component: `vision  ok  52 ms`."""
+    manifest = artifact.manifest
+    size = f"{len(manifest.files)} files, {_megabytes(manifest.total_bytes).strip()} MB"
     widest = max(len(check.component) for check in checks)
     return "\n".join([
-        f"{artifact.manifest.name}, version {artifact.version}: {size}, sizes and digests as in the manifest",
+        f"{manifest.name}, version {artifact.version}: {size}, all sizes and digests as in the manifest",
         *(f"{check.component:<{widest}}  {check.status:<7}  {check}" for check in checks),
     ])
 
@@ -202,6 +203,8 @@ def _example(spec: TensorSpec, random: np.random.Generator) -> Tensor:
 
 def _component_rows(component: Component) -> Iterator[Row]:
     yield component.name, component.precision, _megabytes(component.bytes), component.file
+    for part in component.data:
+        yield "  data", "", _megabytes(part.bytes), part.file
     for side, specs in (("in", component.inputs), ("out", component.outputs)):
         for index, spec in enumerate(specs):
             shape = f"({', '.join(map(str, spec.shape))})"
@@ -252,10 +255,6 @@ def _clean(text: str) -> str:
 
 def _megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:>7,.3f}"
-
-
-def _total_bytes(manifest: Manifest) -> int:
-    return sum(component.bytes for component in manifest.components)
 
 
 def _aligned(rows: Sequence[Row]) -> list[str]:

@@ -15,9 +15,10 @@ from edge_runtime.canonical_json import CONTROL_CHARACTER, MAX_INTEGER, members
 from edge_runtime.errors import ArtifactError
 from edge_runtime.tensors import TensorSpec
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 MANIFEST_FILE: Final = "manifest.json"
 MAX_COMPONENTS: Final = 64
+MAX_DATA_FILES: Final = 16
 MAX_TENSORS: Final = 256
 MAX_FILE_CHARACTERS: Final = 200
 MAX_NOTE_CHARACTERS: Final = 500
@@ -30,12 +31,43 @@ _WINDOWS_DEVICE: Final = re.compile(r"(^|/)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Component:
-    """One file of an artifact, most often one graph.
+class DataFile:
+    """A file beside a graph that holds tensors of it: what ONNX calls external data.
 
-    `file` is relative to the artifact's folder. `sha256` (64 hex digits) and `bytes` stay empty until `write_artifact`
-    measures the file. `note` is for people, for instance why a graph stayed float. A tokenizer has no inputs and
-    no outputs. Raises ArtifactError for a description that is not usable.
+    `file` is relative to the artifact's folder, `sha256` and `bytes` as a component's. Raises ArtifactError.
+    """
+
+    file: str
+    sha256: str = ""
+    bytes: int = 0
+
+    def __post_init__(self) -> None:
+        _check_file(self.file)
+        _check_measurement(self, self.file)
+
+    @property
+    def name(self) -> str:
+        """Return the file's plain name, by which its graph calls it."""
+        return self.file.rpartition("/")[2]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every member."""
+        return {member: getattr(self, member) for member in _DATA_MEMBERS}
+
+    @classmethod
+    def from_json(cls, data: object, where: str) -> DataFile:
+        """Read what `to_json` writes; raises ArtifactError that says where the fault is."""
+        return cls(**members(data, _DATA_MEMBERS, where))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """One file of an artifact, most often one graph, and the files beside it that hold tensors of the graph.
+
+    `file` is relative to the artifact's folder. `sha256` (64 hex digits) and `bytes` are those of `file` alone and stay
+    empty until `write_artifact` measures the files. `data` lie in the same folder as `file`. `note` is for people, for
+    instance why a graph stayed float. A tokenizer has no inputs and no outputs. Raises ArtifactError for a description
+    that is not usable.
     """
 
     name: str
@@ -46,6 +78,7 @@ class Component:
     note: str = ""
     sha256: str = ""
     bytes: int = 0
+    data: tuple[DataFile, ...] = ()
 
     def __post_init__(self) -> None:
         _check_slug(self.name, "a component's name")
@@ -61,22 +94,28 @@ class Component:
                 got=ascii(self.note),
                 allowed=f"at most {MAX_NOTE_CHARACTERS} characters, no control characters",
             )
-        if self.measured and not (_DIGEST.fullmatch(self.sha256) and 0 < self.bytes <= MAX_INTEGER):
-            raise ArtifactError(
-                f"the digest or the size of {self.name} is not usable",
-                got=f"sha256 {self.sha256!r}, {self.bytes} bytes",
-                allowed=f"64 lower-case hex digits, 1 to {MAX_INTEGER} bytes",
-            )
+        _check_measurement(self, self.name)
+        self._check_data()
 
     @property
     def measured(self) -> bool:
-        """Tell whether the digest and the size are filled in."""
-        return self.sha256 != "" or self.bytes != 0
+        """Tell whether the digests and the sizes of all its files are filled in."""
+        return all(map(_is_measured, self.files))
+
+    @property
+    def files(self) -> tuple[Component | DataFile, ...]:
+        """Return what has a `file`, a digest and a size: the component itself and its data files."""
+        return (self, *self.data)
+
+    @property
+    def total_bytes(self) -> int:
+        """Return the size of the file and its data files together."""
+        return sum(part.bytes for part in self.files)
 
     def to_json(self) -> dict[str, Any]:
-        """Return every member, tensors as objects."""
-        tensors = {side: [spec.to_json() for spec in getattr(self, side)] for side in ("inputs", "outputs")}
-        return {**{member: getattr(self, member) for member in _COMPONENT_MEMBERS}, **tensors}
+        """Return every member, tensors and data files as objects."""
+        lists = {side: [entry.to_json() for entry in getattr(self, side)] for side in ("inputs", "outputs", "data")}
+        return {**{member: getattr(self, member) for member in _COMPONENT_MEMBERS}, **lists}
 
     @classmethod
     def from_json(cls, data: object, where: str) -> Component:
@@ -86,9 +125,27 @@ class Component:
             entry[side] = tuple(
                 TensorSpec.from_json(spec, f"{where}.{side}[{index}]") for index, spec in enumerate(entry[side])
             )
+        if len(entry["data"]) > MAX_DATA_FILES:
+            raise ArtifactError(f"{where}.data has too many files", got=len(entry["data"]), allowed=MAX_DATA_FILES)
+        entry["data"] = tuple(
+            DataFile.from_json(part, f"{where}.data[{index}]") for index, part in enumerate(entry["data"])
+        )
         component = cls(**entry)
         _check_measured(component)
         return component
+
+    def _check_data(self) -> None:
+        if len(self.data) > MAX_DATA_FILES:
+            raise ArtifactError(
+                f"component {self.name} has too many data files", got=len(self.data), allowed=MAX_DATA_FILES
+            )
+        for part in self.data:
+            if part.file.rpartition("/")[0] != self.file.rpartition("/")[0]:
+                raise ArtifactError(
+                    f"a data file of {self.name} is not in the folder of its graph",
+                    got=part.file,
+                    allowed=f"the folder of {self.file}",
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +180,17 @@ class Manifest:
             )
         _check_unique([component.name for component in self.components], "components")
         # Without regard to case: Windows and macOS would take two such files for one.
-        _check_unique([MANIFEST_FILE, *(component.file.lower() for component in self.components)], "files")
+        _check_unique([MANIFEST_FILE, *(part.file.lower() for part in self.files)], "files")
+
+    @property
+    def files(self) -> tuple[Component | DataFile, ...]:
+        """Return the files of all components, data files behind their graph."""
+        return tuple(part for component in self.components for part in component.files)
+
+    @property
+    def total_bytes(self) -> int:
+        """Return the size of all files but the manifest's own."""
+        return sum(part.bytes for part in self.files)
 
     def component(self, name: str) -> Component:
         """Return the component of that name; raises ArtifactError when there is none."""
@@ -158,8 +225,9 @@ class Manifest:
 
 _COMPONENT_MEMBERS: Final[Mapping[str, type]] = {
     "name": str, "file": str, "sha256": str, "bytes": int, "precision": str, "inputs": list, "outputs": list,
-    "note": str,
+    "note": str, "data": list,
 }  # fmt: skip
+_DATA_MEMBERS: Final[Mapping[str, type]] = {"file": str, "sha256": str, "bytes": int}
 _MANIFEST_MEMBERS: Final[Mapping[str, type]] = {
     "format_version": int, "family": str, "name": str, "target": str, "recipe": str, "components": list,
     "settings": dict, "provenance": dict, "quality": dict,
@@ -197,6 +265,19 @@ def _check_unique(names: list[str], what: str) -> None:
         raise ArtifactError(f"two {what} have the same name", got=", ".join(sorted(repeated)))
 
 
+def _is_measured(part: Component | DataFile) -> bool:
+    return part.sha256 != "" or part.bytes != 0
+
+
+def _check_measurement(part: Component | DataFile, what: str) -> None:
+    if _is_measured(part) and not (_DIGEST.fullmatch(part.sha256) and 0 < part.bytes <= MAX_INTEGER):
+        raise ArtifactError(
+            f"the digest or the size of {what} is not usable",
+            got=f"sha256 {part.sha256!r}, {part.bytes} bytes",
+            allowed=f"64 lower-case hex digits, 1 to {MAX_INTEGER} bytes",
+        )
+
+
 def _check_measured(component: Component) -> None:
     if not component.measured:
-        raise ArtifactError(f"component {component.name} has no digest", hint="only write_artifact fills it in")
+        raise ArtifactError(f"component {component.name} has no digest", hint="write_artifact fills it in")

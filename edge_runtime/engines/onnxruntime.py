@@ -26,17 +26,18 @@ from typing import Any, Final
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state
 
+from edge_runtime.artifact import locate
 from edge_runtime.engine import CheckedSession, Session
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import ArtifactError, EngineError
 from edge_runtime.manifest import Component
-from edge_runtime.onnx_file import check_self_contained
+from edge_runtime.onnx_file import check_external_data
 from edge_runtime.tensors import Tensor, TensorSpec
 
 LARGE_RUN_BYTES: Final = 10 * 1024 * 1024
 """Inputs of a run, counted twice (what comes out of a picture graph is about as large), above which it gives back."""
 
 UNPACKED_BYTES: Final = 16 << 20
-"""Largest file whose quantised weights are unpacked at opening when its arithmetic is in float."""
+"""Largest graph, data files and all, whose quantised weights are unpacked at opening if its arithmetic is in float."""
 
 _QUIET: Final = 4  # only fatal messages: everything else arrives as an exception
 _PROVIDERS: Final = {
@@ -72,12 +73,14 @@ class OnnxRuntimeEngine:
         if threads < 1:
             raise EngineError("the number of threads is not usable", got=threads, allowed="1 or more")
         provider = _provider(device)
-        check_self_contained(path)
+        data_bytes = _data_sizes(path, component)
+        check_external_data(path, data_bytes)
         try:
             options = _session_options(threads)
-            if _is_small_and_float(path):
+            if _is_small_and_float(path, sum(data_bytes.values())):
                 # unpacked once at opening instead of in every run, which cost a tenth of the text network's time
                 options.add_session_config_entry("session.disable_quant_qdq", "1")
+            # by its path, never by its bytes: tensors in data files are then mapped into memory instead of read
             session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
         except _FAILURES as error:
             raise EngineError(
@@ -89,9 +92,29 @@ class OnnxRuntimeEngine:
         return CheckedSession(component, _Run(session, component))
 
 
-def _is_small_and_float(path: Path) -> bool:
+def _data_sizes(path: Path, component: Component) -> dict[str, int]:
+    """Return name and size in bytes of the data files beside the graph `path`; raises EngineError."""
+    sizes = {}
+    for part in component.data:
+        try:
+            sizes[part.name] = locate(path.parent, part.name).stat().st_size
+        except (ArtifactError, OSError) as error:
+            raise EngineError(
+                f"a data file of {component.name} can't be used", got=error, hint="copy the artifact again"
+            ) from error
+        if part.bytes and sizes[part.name] != part.bytes:
+            raise EngineError(
+                f"a data file of {component.name} has the wrong size",
+                got=f"{part.name}, {sizes[part.name]} bytes",
+                allowed=f"{part.bytes} bytes",
+                hint="copy the artifact again",
+            )
+    return sizes
+
+
+def _is_small_and_float(path: Path, data_bytes: int) -> bool:
     """Return whether only weights are quantised, and few enough of them to hold as float."""
-    return path.stat().st_size <= UNPACKED_BYTES and b"QuantizeLinear" not in path.read_bytes()
+    return path.stat().st_size + data_bytes <= UNPACKED_BYTES and b"QuantizeLinear" not in path.read_bytes()
 
 
 class _Run:

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime import canonical_json
-from edge_runtime.artifact import PARTIAL_SUFFIX, Artifact, write_artifact
+from edge_runtime.artifact import PARTIAL_SUFFIX, Artifact, finish_artifact, write_artifact
 from edge_runtime.errors import ArtifactError
-from edge_runtime.manifest import Component, Manifest
+from edge_runtime.manifest import Component, DataFile, Manifest
 from edge_runtime.tensors import TensorSpec
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +57,7 @@ def test_the_bytes_of_a_manifest():
   "components": [
     {
       "bytes": 2,
+      "data": [],
       "file": "tokens.json",
       "inputs": [],
       "name": "tokens",
@@ -67,7 +68,7 @@ def test_the_bytes_of_a_manifest():
     }
   ],
   "family": "tiny",
-  "format_version": 1,
+  "format_version": 2,
   "name": "tiny",
   "provenance": {},
   "quality": {},
@@ -247,7 +248,7 @@ def test_a_write_without_room_leaves_nothing(tmp_path):
 
 
 def test_unmeasured_components_are_not_encoded():
-    with pytest.raises(ArtifactError, match="Only write_artifact"):
+    with pytest.raises(ArtifactError, match="Write_artifact fills it in"):
         manifest().encode()
 
 
@@ -329,6 +330,121 @@ def test_changed_files_are_found(tmp_path):
         Artifact.open(tmp_path / "tiny", verify=False)
 
 
-def test_another_version_is_named_before_its_members(tmp_path):
-    with pytest.raises(ArtifactError, match="Update nanoedge"):
-        Manifest.decode(json.dumps({"format_version": 2, "layers": []}).encode())
+@pytest.mark.parametrize("version", [1, 3])
+def test_another_version_is_named_before_its_members(version):
+    with pytest.raises(ArtifactError, match="Update nanoedge, or convert the model again"):
+        Manifest.decode(json.dumps({"format_version": version, "layers": []}).encode())
+
+
+# --- data files ------------------------------------------------------------------------------------------------
+
+DATA = {"graphs/vision.data": b"its tensors", "graphs/more.data": b"more"}
+
+
+def with_data():
+    vision, words = manifest().components
+    return manifest(components=(replace(vision, data=tuple(DataFile(file=file) for file in DATA)), words))
+
+
+def test_data_files_are_written_measured_and_checked(tmp_path):
+    artifact = write_artifact(tmp_path / "tiny", with_data(), {**FILES, **DATA})
+    vision = Artifact.open(tmp_path / "tiny").manifest.component("vision")
+    assert [(part.name, part.sha256, part.bytes) for part in vision.data] == [
+        (file.removeprefix("graphs/"), hashlib.sha256(content).hexdigest(), len(content))
+        for file, content in DATA.items()
+    ]
+    assert (vision.bytes, vision.total_bytes) == (7, 7 + 11 + 4)
+    assert artifact.manifest.total_bytes == 7 + 11 + 4 + 2
+    assert artifact.path("vision").with_name("vision.data").read_bytes() == b"its tensors"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [FILES, {**FILES, **DATA, "graphs/vision.data": b""}, {**FILES, **DATA, "vision.data": b"x"}],
+    ids=["missing", "empty", "unknown"],
+)
+def test_data_files_that_can_not_be_written(tmp_path, files):
+    with pytest.raises(ArtifactError):
+        write_artifact(tmp_path / "tiny", with_data(), files)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_data_file_that_could_be_meant_as_a_component_is_not_written(tmp_path):
+    part = Component(name="a.data", file="a.onnx", precision="none", data=(DataFile(file="a.data"),))
+    with pytest.raises(ArtifactError, match=r"name of a component. Got a\.data"):
+        write_artifact(tmp_path / "tiny", manifest(components=(part,)), {"a.data": b"1"})
+
+
+# --- a work folder that becomes the artifact -------------------------------------------------------------------
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A work folder with all files, and the measured manifest; the same content as `twin`, written the other way."""
+    twin = write_artifact(tmp_path / "twin", with_data(), {**FILES, **DATA})
+    folder = tmp_path / ".tiny.converting"
+    (folder / "graphs").mkdir(parents=True)
+    for part in twin.manifest.files:
+        (folder / part.file).write_bytes((twin.folder / part.file).read_bytes())
+    return folder, twin
+
+
+def test_a_work_folder_becomes_an_artifact(tmp_path, work):
+    folder, twin = work
+    for name in (".lock", ".vision.json", "graphs/.part", "manifest.json"):
+        (folder / name).write_text("left over")
+    artifact = finish_artifact(folder, tmp_path / "out" / "tiny", twin.manifest)
+    assert artifact.version == twin.version and Artifact.open(tmp_path / "out" / "tiny") == artifact
+    assert leftovers(tmp_path) == ["out", "twin"]
+    assert leftovers(artifact.folder) == leftovers(twin.folder) == ["graphs", "manifest.json", "words.json"]
+    assert leftovers(artifact.folder / "graphs") == leftovers(twin.folder / "graphs")
+
+
+SPOILS = {
+    "missing": lambda folder: (folder / "graphs" / "more.data").unlink(),
+    "size": lambda folder: (folder / "graphs" / "vision.data").write_bytes(b"short"),
+    "another file": lambda folder: (folder / "notes.txt").write_text("x"),
+    "another manifest": lambda folder: (folder / "graphs" / "manifest.json").write_text("x"),
+    "another folder": lambda folder: (folder / "empty").mkdir(),
+    "hidden folder": lambda folder: (folder / ".cache").mkdir(),
+    "link": lambda folder: (folder / "words.json").unlink() or (folder / "words.json").symlink_to("../twin/words.json"),
+    "link to a folder": lambda folder: (folder / ".link").symlink_to("../twin"),
+    "folder for a file": lambda folder: (folder / "words.json").unlink() or (folder / "words.json").mkdir(),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS.keys())
+def test_a_work_folder_that_differs_from_the_manifest_is_left_as_it_is(tmp_path, work, spoil):
+    folder, twin = work
+    (folder / ".lock").touch()
+    spoil(folder)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ArtifactError):
+        finish_artifact(folder, tmp_path / "tiny", twin.manifest)
+    assert sorted(folder.rglob("*")) == before
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_a_finish_that_fails_can_be_tried_again(tmp_path, work):
+    folder, twin = work
+    (folder / ".request.json").touch()
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match="can't be written"):
+        finish_artifact(folder, tmp_path / "file" / "tiny", twin.manifest)
+    assert (folder / ".request.json").exists()
+    assert finish_artifact(folder, tmp_path / "tiny", twin.manifest).version == twin.version
+
+
+def test_finishing_replaces_nothing_and_wants_digests(tmp_path, work):
+    folder, twin = work
+    (tmp_path / "tiny").mkdir()
+    with pytest.raises(ArtifactError, match="exists already"):
+        finish_artifact(folder, tmp_path / "tiny", twin.manifest)
+    with pytest.raises(ArtifactError, match="no digest"):
+        finish_artifact(folder, tmp_path / "other", with_data())
+    with pytest.raises(ArtifactError, match="no work folder"):
+        finish_artifact(tmp_path / "nowhere", tmp_path / "other", twin.manifest)
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(ArtifactError, match="no work folder"):
+        finish_artifact(tmp_path / "link", tmp_path / "other", twin.manifest)
+    assert not (folder / "manifest.json").exists() and leftovers(tmp_path / "tiny") == []

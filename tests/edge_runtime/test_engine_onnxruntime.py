@@ -1,20 +1,23 @@
 """The ONNX Runtime engine on tiny real graphs."""
 
 import gc
+import sys
 import threading
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edge_runtime import plugins
+from edge_runtime.artifact import Artifact, write_artifact
 from edge_runtime.engine import CheckedSession
-from edge_runtime.engines.onnxruntime import LARGE_RUN_BYTES, _check_active
+from edge_runtime.engines.onnxruntime import LARGE_RUN_BYTES, UNPACKED_BYTES, _check_active, _is_small_and_float
 from edge_runtime.errors import EngineError
-from edge_runtime.manifest import Component
+from edge_runtime.manifest import Component, DataFile, Manifest
 from edge_runtime.tensors import TensorSpec
 
 ENGINE = plugins.load("engines", "onnxruntime")
@@ -189,6 +192,107 @@ def test_weights_in_other_files_are_not_read(tmp_path, location):
     (folder / "thief.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(EngineError, match="weights in another file"):
         ENGINE.open(folder / "thief.onnx", COMPONENT, threads=1)
+
+
+TABLE = np.arange(3000 * 256, dtype=np.float32).reshape(3000, 256)
+BIAS = np.linspace(-1, 1, 256, dtype=np.float32)
+LOOKUP = Component(
+    name="lookup",
+    file="graphs/lookup.onnx",
+    precision="fp32",
+    inputs=(TensorSpec(name="rows", dtype="int64", shape=("count",)),),
+    outputs=(TensorSpec(name="found", dtype="float32", shape=("count", 256)),),
+    data=(DataFile(file="graphs/lookup.data"),),
+)
+
+
+@pytest.fixture
+def lookup(tmp_path):
+    """An artifact whose graph, found = table[rows] + bias, keeps both tensors in a data file; written by onnx."""
+    tensors = [numpy_helper.from_array(TABLE, "table"), numpy_helper.from_array(BIAS, "bias")]
+    nodes = [
+        helper.make_node("Gather", ["table", "rows"], ["raw"]),
+        helper.make_node("Add", ["raw", "bias"], ["found"]),
+    ]
+    inputs, outputs = [value("rows", TensorProto.INT64, ["count"])], [value("found", TensorProto.FLOAT, ["count", 256])]
+    graph = helper.make_graph(nodes, "lookup", inputs, outputs, tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    source = tmp_path / "source"
+    source.mkdir()
+    onnx.save(model, source / "lookup.onnx", save_as_external_data=True, location="lookup.data", size_threshold=0)
+    manifest = Manifest(family="tiny", name="tiny", target="onnx", recipe="fp32", components=(LOOKUP,))
+    files = {"lookup": source / "lookup.onnx", "graphs/lookup.data": source / "lookup.data"}
+    return write_artifact(tmp_path / "tiny", manifest, files)
+
+
+def opened(artifact):
+    return ENGINE.open(artifact.path("lookup"), artifact.manifest.component("lookup"), threads=1)
+
+
+def assert_right(session):
+    rows = np.array([0, 2999, 7])
+    np.testing.assert_array_equal(session.run({"rows": rows})["found"], TABLE[rows] + BIAS)
+
+
+def test_a_graph_with_its_tensors_in_a_data_file(lookup, tmp_path):
+    part = lookup.manifest.component("lookup")
+    assert part.bytes < 2000 and part.data[0].bytes >= TABLE.nbytes + BIAS.nbytes
+    with opened(Artifact.open(lookup.folder)) as session:
+        assert_right(session)
+    (tmp_path / "elsewhere").mkdir()
+    moved = lookup.folder.rename(tmp_path / "elsewhere" / "other")
+    with opened(Artifact.open(moved)) as session:
+        assert_right(session)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_a_data_file_is_mapped_into_memory(lookup):
+    def mapped():
+        return "graphs/lookup.data" in Path("/proc/self/maps").read_text()
+
+    with opened(lookup) as session:
+        assert mapped()
+        assert_right(session)
+    del session
+    gc.collect()
+    assert not mapped()
+
+
+def test_a_data_file_that_the_component_does_not_name(lookup):
+    part = replace(lookup.manifest.component("lookup"), data=())
+    with pytest.raises(EngineError, match="weights in another file"):
+        ENGINE.open(lookup.path("lookup"), part, threads=1)
+
+
+SPOILS = {
+    "missing": (lambda file: file.unlink(), "can't be used"),
+    "folder": (lambda file: file.unlink() or file.mkdir(), "can't be used"),
+    "link": (lambda file: file.rename(file.parents[2] / "out") and file.symlink_to("../../out"), "can't be used"),
+    "shorter": (lambda file: file.write_bytes(file.read_bytes()[:-1]), "wrong size"),
+    "longer": (lambda file: file.write_bytes(file.read_bytes() + b"x"), "wrong size"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), SPOILS.values(), ids=SPOILS.keys())
+def test_a_data_file_that_changed_after_the_check(lookup, spoil, message):
+    spoil(lookup.folder / "graphs" / "lookup.data")
+    with pytest.raises(EngineError, match=message):
+        opened(lookup)
+
+
+def test_a_graph_that_asks_for_more_than_its_data_file_has(lookup):
+    data = lookup.path("lookup").with_name("lookup.data")
+    data.write_bytes(data.read_bytes()[:-1])
+    unmeasured = replace(lookup.manifest.component("lookup"), data=LOOKUP.data)
+    with pytest.raises(EngineError, match="data files have none"):
+        ENGINE.open(lookup.path("lookup"), unmeasured, threads=1)
+
+
+def test_unpacking_counts_the_data_files(tmp_path):
+    graph = tmp_path / "small.onnx"
+    graph.write_bytes(b"x" * 100)
+    assert _is_small_and_float(graph, UNPACKED_BYTES - 100)
+    assert not _is_small_and_float(graph, UNPACKED_BYTES - 99)
 
 
 def test_the_format_is_not_guessed_from_the_name(render):

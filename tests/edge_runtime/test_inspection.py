@@ -18,7 +18,7 @@ from edge_runtime.artifact import Artifact, write_artifact
 from edge_runtime.canonical_json import CONTROL_CHARACTER
 from edge_runtime.editor import EMBEDDED
 from edge_runtime.errors import EngineError, MissingExtraError
-from edge_runtime.manifest import Component, Manifest
+from edge_runtime.manifest import Component, DataFile, Manifest
 from edge_runtime.tensors import TensorSpec
 from tests.edge_runtime.test_cli import nanoedge
 
@@ -114,6 +114,28 @@ def test_strings_of_a_manifest_can_not_command_the_terminal(tmp_path: Path) -> N
         done = nanoedge("inspect", folder, *arguments)
         assert done.returncode == 0 and "evil" in done.stdout
         assert not any(CONTROL_CHARACTER.search(line) for line in done.stdout.split("\n"))
+
+
+def test_data_files_are_listed_and_counted(tmp_path: Path) -> None:
+    component = replace(NUMBERS, data=(DataFile(file="numbers.data"), DataFile(file="more.data")))
+    manifest = Manifest(family="tiny", name="tiny", target="onnx", recipe="fp32", components=(component, TOKENIZER))
+    content = graph("Neg")
+    files = {"numbers": content, "numbers.data": b"x" * 5_000_000, "more.data": b"y" * 2000, "tokenizer": b"{}"}
+    artifact = write_artifact(tmp_path / "tiny", manifest, files)
+    lines = [" ".join(line.split()) for line in nanoedge("inspect", artifact.folder).stdout.splitlines()]
+    total = len(content) + 5_002_002
+    assert "data 5.000 numbers.data" in lines and "data 0.002 more.data" in lines
+    assert f"total {total / 1e6:.3f} 4 files" in lines
+    found = json.loads(nanoedge("inspect", artifact.folder, "--json").stdout)
+    assert found["bytes"] == total
+    assert [part["file"] for part in found["components"][0]["data"]] == ["numbers.data", "more.data"]
+    done = nanoedge("verify", artifact.folder)
+    assert done.returncode == 0
+    assert f"4 files, {total / 1e6:.3f} MB, all sizes and digests as in the manifest" in done.stdout
+    flip(artifact.folder / "more.data")
+    assert nanoedge("inspect", artifact.folder).returncode == 0
+    damaged = nanoedge("verify", artifact.folder)
+    assert damaged.returncode == 4 and "more.data" in damaged.stderr
 
 
 # --- verify ----------------------------------------------------------------------------------------------------

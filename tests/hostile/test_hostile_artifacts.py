@@ -22,7 +22,15 @@ DIGEST = hashlib.sha256(GRAPH).hexdigest()
 
 def part(**changes):
     values = {"name": "vision", "file": "vision.onnx", "sha256": DIGEST, "bytes": len(GRAPH), "precision": "int8"}
-    return {**values, "inputs": [], "outputs": [], "note": "", **changes}
+    return {**values, "inputs": [], "outputs": [], "note": "", "data": [], **changes}
+
+
+def data(**changes):
+    return {"file": "vision.data", "sha256": DIGEST, "bytes": len(GRAPH), **changes}
+
+
+def with_data(*files, **changes):
+    return encoded(components=[part(data=list(files), **changes)])
 
 
 def tensor(**changes):
@@ -30,7 +38,7 @@ def tensor(**changes):
 
 
 def manifest(**changes):
-    values = {"format_version": 1, "family": "tiny", "name": "tiny", "target": "onnx", "recipe": "int8"}
+    values = {"format_version": 2, "family": "tiny", "name": "tiny", "target": "onnx", "recipe": "int8"}
     return {**values, "components": [part()], "settings": {}, "provenance": {}, "quality": {}, **changes}
 
 
@@ -86,10 +94,11 @@ MANIFESTS = {
     "missing member": (json.dumps(without(manifest(), "quality")).encode(), "lacks quality"),
     "no version": (json.dumps(without(manifest(), "format_version")).encode(), "format version"),
     "version 0": (encoded(format_version=0), "Got 0"),
-    "version 2": (encoded(format_version=2, layers=[]), "update nanoedge"),
+    "version 1": (encoded(format_version=1), "convert the model again"),
+    "version 3": (encoded(format_version=3, layers=[]), "update nanoedge"),
     "version true": (encoded(format_version=True), "format version"),
-    "version 1.0": (encoded(format_version=1.0), "format version"),
-    "version as text": (encoded(format_version="1"), "format version"),
+    "version 2.0": (encoded(format_version=2.0), "format version"),
+    "version as text": (encoded(format_version="2"), "format version"),
     "settings is a list": (encoded(settings=[]), "settings has the wrong type"),
     "family is null": (encoded(family=None), "family has the wrong type"),
     "family is a path": (encoded(family="../cli"), "family is not usable"),
@@ -113,6 +122,37 @@ MANIFESTS = {
     "size zero": (encoded(components=[part(bytes=0)]), "0 bytes"),
     "size true": (encoded(components=[part(bytes=True)]), "bytes has the wrong type"),
     "size as float": (encoded(components=[part(bytes=7.0)]), "bytes has the wrong type"),
+    "no data": (encoded(components=[without(part(), "data")]), "lacks data"),
+    "data is null": (encoded(components=[part(data=None)]), "data has the wrong type"),
+    "data is an object": (encoded(components=[part(data={"vision.data": 7})]), "data has the wrong type"),
+    "data file is text": (with_data("vision.data"), r"data\[0\] must be an object"),
+    "data file with unknown member": (with_data(data(), data(file="b", url="http://x")), r"data\[1\] has unknown"),
+    "data file without size": (with_data(without(data(), "bytes")), "lacks bytes"),
+    "data file without digest": (with_data(data(sha256="", bytes=0)), "no digest"),
+    "data file with half a digest": (with_data(data(sha256=DIGEST[:32])), "64 lower-case"),
+    "data file of size zero": (with_data(data(bytes=0)), "0 bytes"),
+    "data file of negative size": (with_data(data(bytes=-7)), "-7 bytes"),
+    "data file of size true": (with_data(data(bytes=True)), "bytes has the wrong type"),
+    "data file of size as float": (with_data(data(bytes=7.0)), "bytes has the wrong type"),
+    "data file beyond 2^53": (with_data(data(bytes=2**53)), "too large"),
+    "17 data files": (with_data(*(data(file=f"d{i}") for i in range(17))), "Got 17"),
+    "a million data files": (with_data().replace(b'"data": []', b'"data": [' + b"0," * 200_000 + b"0]"), "Got 200001"),
+    "same data file twice": (with_data(data(), data()), r"same name. Got vision\.data"),
+    "same data file but for case": (with_data(data(), data(file="Vision.Data")), "two files have"),
+    "the graph as its data": (with_data(data(file="vision.onnx")), "two files have"),
+    "the manifest as data": (with_data(data(file="manifest.json")), "two files have"),
+    "the manifest as data, in capitals": (with_data(data(file="MANIFEST.JSON")), "two files have"),
+    "data of two graphs": (
+        encoded(components=[part(data=[data()]), part(name="b", file="b.onnx", data=[data()])]),
+        r"same name. Got vision\.data",
+    ),
+    "data in a folder below": (with_data(data(file="more/vision.data")), "not in the folder of its graph"),
+    "data in a folder above": (with_data(data(), file="graphs/vision.onnx"), "not in the folder of its graph"),
+    "data in a folder of another case": (
+        with_data(data(file="Graphs/vision.data"), file="graphs/vision.onnx"),
+        "not in the folder of its graph",
+    ),
+    "data outside": (with_data(data(file="../secret")), "file is not usable"),
     "note with an escape": (encoded(components=[part(note="\x1b]0;owned\x07")]), "note of vision"),
     "note too long": (encoded(components=[part(note="x" * 501)]), "note of vision"),
     "257 tensors": (encoded(components=[part(inputs=[tensor(name=f"t{i}") for i in range(257)])]), "Got 257"),
@@ -159,8 +199,9 @@ def test_the_deepest_nesting_that_is_read():
 
 @pytest.mark.parametrize("file", FILES, ids=ascii)
 def test_hostile_paths(file):
-    with pytest.raises(ArtifactError, match="component's file is not usable|U\\+0000"):
-        Manifest.decode(encoded(components=[part(file=file)]))
+    for encoded_manifest in (encoded(components=[part(file=file)]), with_data(data(file=file))):
+        with pytest.raises(ArtifactError, match="component's file is not usable|U\\+0000"):
+            Manifest.decode(encoded_manifest)
 
 
 @pytest.mark.parametrize("file", ["vision.onnx", "a/b/c.bin", "v_1-2.x", "console", "com10", "_x", "1", "x" * 200])
@@ -296,3 +337,77 @@ def test_what_stands_in_for_the_manifest(artifact, kind):
 def test_a_path_that_is_not_a_folder(artifact, path):
     with pytest.raises(ArtifactError, match="no artifact at this path"):
         Artifact.open(artifact.parent / path)
+
+
+# --- data files ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(artifact):
+    """The artifact with a data file."""
+    (artifact / "manifest.json").write_bytes(with_data(data()))
+    (artifact / "vision.data").write_bytes(GRAPH)
+    (artifact.parent / "artifact-sibling" / "vision.data").write_bytes(GRAPH)
+    assert Artifact.open(artifact).manifest.component("vision").total_bytes == 2 * len(GRAPH)
+    return artifact
+
+
+def refused(folder, message, also_unread=True):
+    with pytest.raises(ArtifactError, match=message):
+        Artifact.open(folder)
+    if also_unread:
+        with pytest.raises(ArtifactError, match=message):
+            Artifact.open(folder, verify=False)
+    else:
+        Artifact.open(folder, verify=False)
+
+
+@pytest.mark.parametrize("content", [b"", b"a grap", b"a graph and more"])
+def test_a_data_file_of_another_size(large, content):
+    (large / "vision.data").write_bytes(content)
+    refused(large, r"vision\.data has the wrong size")
+
+
+def test_a_data_file_of_another_content(large):
+    (large / "vision.data").write_bytes(GRAPH.upper())
+    refused(large, r"vision\.data has the wrong SHA-256", also_unread=False)
+
+
+def test_a_missing_data_file(large):
+    (large / "vision.data").unlink()
+    refused(large, "incomplete")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_data_file(large, make):
+    (large / "vision.data").unlink()
+    make(large / "vision.data")
+    refused(large, "not a regular file")
+
+
+@pytest.mark.parametrize("target", ["../secret", "/etc/passwd", "../artifact-sibling/vision.data", "/dev/zero"])
+def test_links_of_data_files_that_leave_the_folder(large, target):
+    (large / "vision.data").unlink()
+    (large / "vision.data").symlink_to(target)
+    refused(large, "link that leaves")
+
+
+def test_a_link_that_leads_the_graph_to_another_data_file(large):
+    (large / "other").mkdir()
+    (large / "vision.onnx").rename(large / "other" / "vision.onnx")
+    (large / "vision.onnx").symlink_to("other/vision.onnx")
+    refused(large, r"vision\.data can't be read")
+    (large / "other" / "vision.data").write_bytes(GRAPH.upper())
+    refused(large, "not beside its graph")
+
+
+def test_links_of_data_files_stay_beside_the_graph(large):
+    (large / "vision.data").rename(large / "blob")
+    (large / "vision.data").symlink_to("blob")
+    assert Artifact.open(large)
+    (large / "manifest.json").write_bytes(with_data(data(file="graphs/vision.data"), file="graphs/vision.onnx"))
+    (large / "graphs").mkdir()
+    (large / "vision.onnx").rename(large / "graphs" / "vision.onnx")
+    (large / "graphs" / "vision.data").symlink_to("../blob")
+    refused(large, "link that leaves")

@@ -1,0 +1,129 @@
+"""Conversion at the published models' true size: seconds, parameters a second, private memory.
+
+    python -m benchmarks.convert_scale [kontext] [dreamlite] [klein] [--work FOLDER] [--recipes int4-plain,int4]
+
+Writes checkpoints with random bfloat16 weights (Kontext's transformer is 24 GB, klein's whole pipeline 16 GB), converts
+them with the command's own driver and removes them again. `kontext` is the transformer of 11.9 billion parameters; the
+parts around it are tiny. `klein` is whole, and its converted transformer then does one step in ONNX Runtime.
+Memory is RssAnon of the process that converts a component, its highest value, looked at every 20 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.table import markdown
+from benchmarks.true_shapes import write_weights
+from converters.pipeline import PipelineConversion, PipelineRequest, convert_pipeline
+from converters.progress import ProgressBar
+from edge_runtime.engine import engine_for
+from edge_runtime.inspection import example_inputs
+from edge_runtime.machine import Machine
+
+SHAPES: Final = Path(__file__).with_name("true_shapes.json")
+"""Configurations of the published models' parts, by model and part: class, and what differs from its defaults."""
+
+
+def main() -> None:
+    """Convert the chosen models and print one table each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", choices=[[], *MODELS], help="[default: all]")
+    parser.add_argument("--work", type=Path, help="where checkpoints and artifacts are written [default: temporary]")
+    parser.add_argument("--recipes", default="int4-plain,int4")
+    parser.add_argument("--measured", action="store_true", help="compare with torch too, which takes a second reading")
+    arguments = parser.parse_args()
+    for name in arguments.models or MODELS:
+        with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
+            run(name, Path(folder), arguments.recipes.split(","), arguments.measured)
+
+
+def run(name: str, folder: Path, recipes: list[str], measured: bool) -> None:
+    """Write one model's checkpoint, convert it with every recipe and print the table."""
+    checkpoint = folder / "checkpoint"
+    started = time.perf_counter()
+    parameters = write_checkpoint(name, checkpoint)
+    print(f"\n{name}: checkpoint written in {time.perf_counter() - started:.0f} s", flush=True)
+    rows = []
+    for recipe in recipes:
+        clock = _Clock()
+        request = PipelineRequest(
+            checkpoint=str(checkpoint), destination=folder / "artifact", recipe=recipe, measured=measured
+        )
+        conversion = convert_pipeline(request, clock)
+        for component in conversion.artifact.manifest.components:
+            if component.name in parameters:
+                rows.append(_row(recipe, component.name, parameters[component.name], conversion, clock))
+        if name == "klein" and recipe == recipes[0]:
+            step(conversion)
+        shutil.rmtree(folder / "artifact")
+    print(markdown(("recipe", "component", "parameters", "s", "M a second", "private MB", "GB out"), rows), flush=True)
+
+
+def _row(recipe: str, name: str, parameters: int, conversion: PipelineConversion, clock: _Clock) -> tuple[str, ...]:
+    seconds = clock.seconds[name]
+    size = conversion.artifact.manifest.component(name).total_bytes
+    peak = conversion.peak_bytes[name]
+    return (
+        recipe, name, f"{parameters / 1e6:,.0f} M", f"{seconds:.0f}", f"{parameters / seconds / 1e6:.0f}",
+        f"{peak / 1e6:,.0f}", f"{size / 1e9:.2f}",
+    )  # fmt: skip
+
+
+class _Clock:
+    """Takes the driver's progress, shows it, and keeps the seconds from a component's first line to the next one's."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._bar = ProgressBar()
+        self._title, self._began = "", time.perf_counter()
+
+    def __call__(self, title: str, line: dict[str, Any]) -> None:
+        now = time.perf_counter()
+        name = title.rpartition("] ")[2]
+        if name != self._title:
+            self._title, self._began = name, now
+        self.seconds[name] = now - self._began
+        self._bar(title, line)
+
+
+def write_checkpoint(name: str, folder: Path) -> dict[str, int]:
+    """Write a model's checkpoint and return the parameters of every component that is measured."""
+    return MODELS[name](folder)
+
+
+def write_part(folder: Path, part: str, build: Callable[[], Any]) -> int:
+    """Write a module's configuration and random weights of its shapes, without ever holding them."""
+    import torch
+
+    with torch.device("meta"):
+        module = build()
+    path = folder / part
+    path.mkdir(parents=True, exist_ok=True)
+    module.config.save_pretrained(path) if hasattr(module.config, "save_pretrained") else module.save_config(path)
+    stem = "diffusion_pytorch_model" if hasattr(module, "save_config") else "model"
+    shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    return write_weights(shapes, path, stem)
+
+
+def step(conversion: PipelineConversion) -> None:
+    """Open the converted denoiser in ONNX Runtime and run one step."""
+    component = conversion.artifact.manifest.component("denoiser")
+    started = time.perf_counter()
+    engine = engine_for("onnx")
+    path = conversion.artifact.path("denoiser")
+    with engine.open(path, component, threads=Machine.detect().cores) as session:
+        opened = time.perf_counter()
+        outputs = session.run(example_inputs(component))
+    ran = time.perf_counter()
+    finite = all(np.isfinite(array).all() for array in outputs.values())
+    print(f"klein's denoiser in ONNX Runtime: opened in {opened - started:.0f} s, one step {ran - opened:.1f} s, "
+          f"finite: {finite}", flush=True)  # fmt: skip

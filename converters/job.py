@@ -1,0 +1,244 @@
+"""Converts one component of a pipeline, in a process of its own: memory really returns when it ends.
+
+Reads a `Task` as JSON from stdin and writes lines of JSON to stdout: steps, progress, and at last a result or an error.
+The driver is converters/pipeline.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from edge_runtime import plugins
+from edge_runtime.errors import ConversionError, NanoedgeError
+
+MOST_NAMED: Final = 6
+"""Layers that a note lists by name; notes are short."""
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a process is to do: `component` empty is "describe the whole model"."""
+
+    checkpoint: str
+    recipe: str
+    folder: str
+    loras: tuple[str, ...] = ()
+    calibration: str = ""
+    memory_bytes: int = 4 << 30
+    component: str = ""
+    measured: bool = True
+
+
+def main(source: TextIO = sys.stdin) -> None:
+    """Do the task; exits with 1 after an error that was reported."""
+    stdout = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever libraries print is no protocol
+
+    def report(line: dict[str, Any]) -> None:
+        stdout.write(json.dumps(line) + "\n")
+
+    data = json.loads(source.readline())
+    task = Task(**{**data, "loras": tuple(data["loras"])})
+    threading.Thread(target=_end_with, args=(source,), daemon=True).start()
+    peak = _PeakMemory()
+    try:
+        result = convert(task, report) if task.component else describe(task)
+    except NanoedgeError as error:
+        report({"error": str(error), "kind": type(error).__name__})
+        raise SystemExit(1) from None
+    except OSError as error:
+        report({"error": f"{error.strerror or error}: {error.filename or task.folder}", "kind": "ConversionError"})
+        raise SystemExit(1) from None
+    report({"result": result, "peak_bytes": peak.bytes})
+
+
+def describe(task: Task) -> dict[str, Any]:
+    """Return the model without its graphs, and the forecast of every component."""
+    from converters.forecast import forecast
+    from converters.recipe import load_recipe
+
+    folder, model, digest = _open(task)
+    recipe = load_recipe(task.recipe)
+    return {
+        "family": model.family,
+        "name": model.name,
+        "settings": dict(model.settings),
+        "provenance": {**model.provenance, "checkpoint": digest},
+        "files": {name: content.decode("utf-8") for name, content in model.files.items()},
+        "components": [asdict(forecast(component, recipe)) for component in model.components],
+    }
+
+
+def convert(task: Task, report: Report) -> dict[str, Any]:
+    """Write the component's files and return its entry of the manifest, its figures and what became of its layers."""
+    from converters.capture import capture
+    from converters.fidelity import measure, references
+    from converters.recipe import load_recipe
+    from converters.streaming import LayerRecord, write_component
+
+    _, model, _ = _open(task)
+    component = next(part for part in model.components if part.name == task.component)
+    recipe, folder = load_recipe(task.recipe), Path(task.folder)
+
+    def say(step: str) -> None:
+        report({"step": step})
+
+    def progress(done: int, total: int) -> None:
+        report({"done": done, "total": total})
+
+    expected = references(component, say) if task.measured else []
+    raised: frozenset[str] = frozenset()
+    ranges = _ranges(component, recipe, say)
+    say("capturing the graph")
+    captured = capture(component)
+    while True:
+        say("writing weights")
+        written = write_component(captured.copy(), component, recipe, folder, raised, ranges, progress)
+        description = _described(component, written.graph, written.data, written.data_sha256, written.layers)
+        if not task.measured:
+            quality: dict[str, Any] = {"precision": description.precision}
+            break
+        fidelity = measure(component, description, written.graph, expected, task.memory_bytes, say)
+        quality = fidelity.to_json()
+        if fidelity.failure is None:
+            break
+        _remove(written.graph, written.data)
+        more = _worst(written.layers) - raised
+        if ranges:
+            say(f"{fidelity.failure}: convolutions compute in float")
+            ranges = {}
+        elif more:
+            say(f"{fidelity.failure}: {len(more)} more layers get 8 bits")
+            raised |= more
+        else:
+            raise ConversionError(
+                f"{component.name} is too far from the checkpoint", got=fidelity.failure, hint="take another recipe"
+            )
+    rounded = [layer.snr_db for layer in written.layers if layer.precision != "fp32"]
+    if rounded:
+        quality["weights.lowest_snr_db"] = min(rounded)
+    quality["promoted"] = sum(layer.promoted for layer in written.layers)
+    for path in (written.graph, written.data):
+        _flush(path)
+    assert all(isinstance(layer, LayerRecord) for layer in written.layers)
+    return {
+        "component": description.to_json(),
+        "quality": quality,
+        "layers": [asdict(layer) for layer in written.layers],
+    }
+
+
+def _ranges(component: Any, recipe: Any, say: Callable[[str], None]) -> Any:
+    """Return the ranges of the values of convolutions, if the recipe wants them in 8 bits."""
+    from converters.recipe import Layer
+    from converters.streamed_torch import convolution_ranges
+
+    scheme = recipe.layers.get(Layer.CONVOLUTION)
+    if scheme is None or scheme.activations is None:
+        return {}
+    samples = [sample for sample, _ in zip(component.calibration(), range(recipe.calibration.samples), strict=False)]
+    if samples:
+        say(f"ranges of convolutions over {len(samples)} inputs")
+    return convolution_ranges(component, samples) if samples else {}
+
+
+def _open(task: Task) -> tuple[Any, Any, str]:
+    from converters.calibration import load_calibration
+    from converters.folder import PipelineFolder
+    from converters.lora import read_lora
+
+    folder = PipelineFolder.open(task.checkpoint)
+    pipeline = recognise(folder.pipeline)
+    loras = [read_lora(spec) for spec in task.loras]
+    data = load_calibration(Path(task.calibration) if task.calibration else None)
+    return folder, pipeline.open(folder, loras, data), folder.digest()
+
+
+def recognise(class_name: str) -> Any:
+    """Return the family that converts pipelines of this class; raises ConversionError for an unknown one."""
+    known: list[str] = []
+    for name in plugins.names("converters.pipelines"):
+        pipeline = plugins.load("converters.pipelines", name)
+        if class_name in pipeline.classes:
+            return pipeline
+        known += pipeline.classes
+    raise ConversionError(
+        "this pipeline is of no family that is converted", got=class_name, allowed=", ".join(sorted(set(known)))
+    )
+
+
+def _described(component: Any, graph: Path, data: Path, sha256: str, layers: Iterable[Any]) -> Any:
+    from edge_runtime.manifest import Component, DataFile
+
+    lowered = [layer for layer in layers if layer.precision != "fp32"]
+    counts: dict[str, int] = {}
+    for layer in lowered:
+        counts[layer.precision] = counts.get(layer.precision, 0) + layer.values
+    promoted = [layer.tensor for layer in layers if layer.promoted]
+    note = ""
+    if promoted:
+        named = ", ".join(promoted[:MOST_NAMED]) + (" ..." if len(promoted) > MOST_NAMED else "")
+        note = f"{len(promoted)} layers have more bits than the recipe's, which lost too much: {named}"[:500]
+    encoded = graph.read_bytes()
+    return Component(
+        name=component.name,
+        file=graph.name,
+        precision=max(counts, key=lambda name: counts[name]) if counts else "fp32",
+        inputs=component.inputs,
+        outputs=component.outputs,
+        note=note,
+        sha256=hashlib.sha256(encoded).hexdigest(),
+        bytes=len(encoded),
+        data=(DataFile(file=data.name, sha256=sha256, bytes=data.stat().st_size),),
+    )
+
+
+def _worst(layers: Iterable[Any]) -> frozenset[str]:
+    """Return the quarter of the 4-bit layers that lost most, all of them when few are left."""
+    four = sorted((layer for layer in layers if layer.precision in ("int4", "nf4")), key=lambda layer: layer.snr_db)
+    return frozenset(layer.tensor for layer in four[: max(len(four) // 4, 8)])
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _end_with(source: TextIO) -> None:
+    """End when the driver does, however it ended: then its side of stdin is closed."""
+    source.read()
+    os._exit(1)
+
+
+class _PeakMemory:
+    """The most private memory that this process held, looked at every few milliseconds. Mapped files don't count."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        status = Path("/proc/self/status")
+        while status.exists():
+            found = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("RssAnon")]
+            self.bytes = max(self.bytes, 1024 * int(found[0])) if found else self.bytes
+            threading.Event().wait(0.02)
+
+
+if __name__ == "__main__":
+    main()

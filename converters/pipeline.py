@@ -1,0 +1,282 @@
+"""The driver for large models: one component after another, each in a process of its own, kept when it is done.
+
+Until all is done the files stand in a hidden folder beside the destination. A conversion that was stopped at any moment
+goes on from there after its last finished component, and ends in the same bytes. This module never imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from converters.job import Task
+from converters.recipe import FOLDER, load_recipe
+from edge_runtime import __version__, errors
+from edge_runtime.artifact import Artifact, finish_artifact
+from edge_runtime.errors import ConversionError, OptionError
+from edge_runtime.manifest import Component, Manifest
+
+TOOLS: Final = ("torch", "diffusers", "transformers", "onnx-ir", "onnxscript", "onnxruntime")
+SPARE_SHARE: Final = 1.05
+"""Free disk wanted, over the forecast."""
+
+_REQUEST: Final = ".request.json"
+_LOCK: Final = ".lock"
+_LOG: Final = ".log"
+Report = Callable[[str, dict[str, Any]], None]
+"""Called with a component's title and a line of the process: {"step": ...} or {"done": ..., "total": ...}."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineRequest:
+    """What to convert: `checkpoint` is a folder or hf:owner/name[@revision], `loras` are FILE or FILE=STRENGTH.
+
+    `measured` False skips the comparison with torch, which reads the checkpoint once more; the manifest then says so.
+    """
+
+    checkpoint: str
+    destination: Path
+    recipe: str = "int4"
+    loras: tuple[str, ...] = ()
+    calibration: Path | None = None
+    memory_bytes: int = 4 << 30
+    measured: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineConversion:
+    """The artifact on disk; every component's figures, its layers and the private memory its process held at most
+    (0 for one that an earlier run had finished).
+    """
+
+    artifact: Artifact
+    quality: dict[str, Any]
+    layers: dict[str, list[dict[str, Any]]]
+    peak_bytes: dict[str, int]
+
+
+def plan(request: PipelineRequest, report: Report = lambda title, line: None) -> dict[str, Any]:
+    """Return the description of the model with a forecast of every component; writes nothing."""
+    load_recipe(request.recipe)
+    return _describe(_task(request, Path()), report)
+
+
+def convert_pipeline(
+    request: PipelineRequest, report: Report = lambda title, line: None
+) -> PipelineConversion:
+    """Convert a checkpoint in diffusers layout; raises OptionError and ConversionError.
+
+    The destination appears at once and complete, or not at all.
+    """
+    load_recipe(request.recipe)
+    destination = Path(os.path.abspath(request.destination))
+    if os.path.lexists(destination):
+        raise OptionError("the output exists already", got=destination, hint="choose another, or delete it first")
+    work = destination.with_name(f".{destination.name}.converting")
+    described = _describe(_task(request, work), report)
+    _check_disk(described, work)
+    with _work_folder(work, _fingerprint(request, described)):
+        done = {}
+        names = [component["name"] for component in described["components"]]
+        for place, name in enumerate(names, 1):
+            title = f"[{place}/{len(names)}] {name}"
+            done[name] = _component(replace(_task(request, work), component=name), title, report)
+        files = [_write_file(work, name, content) for name, content in described["files"].items()]
+        manifest = _manifest(request, described, done, files)
+        artifact = finish_artifact(work, destination, manifest)
+    return PipelineConversion(
+        artifact=artifact,
+        quality={name: entry["quality"] for name, entry in done.items()},
+        layers={name: entry["layers"] for name, entry in done.items()},
+        peak_bytes={name: entry.get("peak_bytes", 0) for name, entry in done.items()},
+    )
+
+
+def _task(request: PipelineRequest, work: Path) -> Task:
+    checkpoint = request.checkpoint
+    if not checkpoint.startswith("hf:"):
+        checkpoint = os.path.abspath(checkpoint)
+    return Task(
+        checkpoint=checkpoint,
+        recipe=request.recipe,
+        folder=str(work),
+        loras=tuple(map(_absolute, request.loras)),
+        calibration="" if request.calibration is None else os.path.abspath(request.calibration),
+        memory_bytes=request.memory_bytes,
+        measured=request.measured,
+    )
+
+
+def _absolute(lora: str) -> str:
+    return os.path.abspath(lora)  # a strength at its end stays there
+
+
+def _describe(task: Task, report: Report) -> dict[str, Any]:
+    report(task.checkpoint, {"step": "reading the checkpoint's configuration"})
+    return _run(task, lambda line: report(task.checkpoint, line), log=None)["result"]  # type: ignore[no-any-return]
+
+
+def _component(task: Task, title: str, report: Report) -> dict[str, Any]:
+    """Convert one component, or take what an earlier run left of it."""
+    work = Path(task.folder)
+    record = work / f".{task.component}.json"
+    if record.exists():
+        entry: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        if _complete(work, entry):
+            report(title, {"step": "done by an earlier run"})
+            return entry
+    for left in work.glob(f"{task.component}.*"):
+        left.unlink()
+    answer = _run(task, lambda line: report(title, line), log=work / _LOG)
+    entry = answer["result"]
+    partial = record.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(entry, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(record)
+    return {**entry, "peak_bytes": answer["peak_bytes"]}
+
+
+def _complete(work: Path, entry: dict[str, Any]) -> bool:
+    component = Component.from_json(entry["component"], "a finished component")
+    sizes = {component.file: component.bytes, **{part.file: part.bytes for part in component.data}}
+    return all((work / file).is_file() and (work / file).stat().st_size == size for file, size in sizes.items())
+
+
+def _run(task: Task, on_line: Callable[[dict[str, Any]], None], log: Path | None) -> dict[str, Any]:
+    """Run a task in a process that ends when this one does; raises what the process reported."""
+    with _opened(log) as errors_to:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "converters.job"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors_to, text=True,
+        )  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(asdict(task)) + "\n")
+            process.stdin.flush()
+            answer: dict[str, Any] = {}
+            for text in process.stdout:
+                answer = json.loads(text)
+                if "error" not in answer and "result" not in answer:
+                    on_line(answer)
+            code = process.wait()
+        finally:
+            process.stdin.close()
+            process.kill()
+            process.wait()
+    if "error" in answer:
+        raise _error(answer)
+    if "result" not in answer:
+        raise ConversionError(
+            f"the process that converts {task.component or 'the model'} ended early",
+            got=f"exit code {code}",
+            hint=_advice(code, log),
+        )
+    return answer
+
+
+def _advice(code: int, log: Path | None) -> str:
+    if code < 0:
+        return "it was killed, most often for want of memory; run the same command again to go on"
+    return "this is a fault of nanoedge" + (f"; what it said is in {log}" if log else "")
+
+
+@contextmanager
+def _opened(log: Path | None) -> Iterator[Any]:
+    if log is None:
+        yield None
+        return
+    with log.open("a", encoding="utf-8") as file:
+        yield file
+
+
+def _error(answer: dict[str, Any]) -> errors.NanoedgeError:
+    """Rebuild the error of the process: its message is finished already."""
+    kind = getattr(errors, answer["kind"], ConversionError)
+    error: errors.NanoedgeError = kind("")
+    error.args = (answer["error"],)
+    return error
+
+
+def _check_disk(described: dict[str, Any], work: Path) -> None:
+    wanted = int(SPARE_SHARE * sum(component["bytes"] for component in described["components"]))
+    there = sum(file.stat().st_size for file in work.glob("*") if file.is_file()) if work.exists() else 0
+    parent = next(folder for folder in work.parents if folder.exists())
+    free = shutil.disk_usage(parent).free
+    if wanted - there > free:
+        raise ConversionError(
+            "there is too little disk for the artifact",
+            got=f"{free / 1e9:.1f} GB free in {parent}",
+            allowed=f"at least {(wanted - there) / 1e9:.1f} GB",
+            hint="free some, or choose another place or a smaller recipe",
+        )
+
+
+@contextmanager
+def _work_folder(work: Path, fingerprint: str) -> Iterator[None]:
+    """Hold the work folder for this process alone; what another request left in it is removed."""
+    import fcntl
+
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConversionError(
+                "another process converts to this place right now", got=work, hint="wait for it, or choose another name"
+            ) from error
+        request = work / _REQUEST
+        if not request.exists() or request.read_text(encoding="utf-8") != fingerprint:
+            for left in work.iterdir():
+                if left.name != _LOCK:
+                    left.unlink()
+            request.write_text(fingerprint, encoding="utf-8")
+        yield
+
+
+def _fingerprint(request: PipelineRequest, described: dict[str, Any]) -> str:
+    """Return what must be equal for a finished component to be of use to another run."""
+    task = asdict(_task(request, Path()))
+    recipe = (FOLDER / f"{request.recipe}.json").read_text(encoding="utf-8")
+    content = {"task": task, "recipe": recipe, "tools": _tools(), "described": described["provenance"]}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _tools() -> dict[str, str]:
+    return {"nanoedge": __version__, **{name: version(name) for name in TOOLS}}
+
+
+def _write_file(work: Path, name: str, content: str) -> Component:
+    encoded = content.encode()
+    path = work / f"{name}.json"
+    path.write_bytes(encoded)
+    return Component(
+        name=name, file=path.name, precision="none", sha256=hashlib.sha256(encoded).hexdigest(), bytes=len(encoded)
+    )
+
+
+def _manifest(
+    request: PipelineRequest, described: dict[str, Any], done: dict[str, Any], files: list[Component]
+) -> Manifest:
+    graphs = [Component.from_json(entry["component"], name) for name, entry in done.items()]
+    return Manifest(
+        family=described["family"],
+        name=described["name"],
+        target="onnx",
+        recipe=request.recipe,
+        components=(*graphs, *files),
+        settings=described["settings"],
+        provenance={**described["provenance"], "tools": _tools()},
+        quality={name: entry["quality"] for name, entry in done.items()},
+    )

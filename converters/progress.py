@@ -1,0 +1,78 @@
+"""Progress of long work on stderr: a bar that redraws itself on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Final, TextIO
+
+SECONDS_BETWEEN_LINES: Final = 10.0
+SECONDS_BETWEEN_DRAWINGS: Final = 0.2
+_CELLS: Final = 24
+
+
+class ProgressBar:
+    """Shows steps, and parameters done, a second, and left."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty()
+        self._started = self._drawn = 0.0
+        self._title = ""
+        self._first = 0
+        self._open = False
+
+    def __call__(self, title: str, line: dict[str, Any]) -> None:
+        """Take a line of `converters.pipeline`: {"step": text} or {"done": parameters, "total": parameters}."""
+        if "step" in line:
+            self._end_line()
+            self._stream.write(f"{title}: {line['step']}\n")
+            self._stream.flush()
+            self._title = ""
+            return
+        self._advance(title, line["done"], line["total"])
+
+    def _advance(self, title: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if title != self._title:
+            self._title, self._started, self._drawn, self._first = title, now, 0.0, done
+        pause = SECONDS_BETWEEN_DRAWINGS if self._terminal else SECONDS_BETWEEN_LINES
+        if done < total and now - self._drawn < pause:
+            return
+        self._drawn = now
+        text = described(title, done, total, (done - self._first) / max(now - self._started, 1e-3))
+        self._stream.write(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
+        self._stream.flush()
+        self._open = self._terminal
+        if done >= total:
+            self._end_line()
+
+    def _end_line(self) -> None:
+        if self._open:
+            self._stream.write("\n")
+        self._open = False
+
+
+def described(title: str, done: int, total: int, rate: float) -> str:
+    """Return one line; rate is in parameters a second, 0 when it isn't known yet."""
+    filled = round(_CELLS * done / max(total, 1))
+    bar = "█" * filled + "░" * (_CELLS - filled)
+    left = f", {duration((total - done) / rate)} left" if 0 < done < total and rate > 0 else ""
+    return f"{title} {bar} {_count(done)} of {_count(total)} parameters, {_count(rate)}/s{left}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for people: `45 s`, `3 min 20 s`, `1 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _count(value: float) -> str:
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.1f} {letter}"
+    return f"{value:.0f}"

@@ -1,0 +1,102 @@
+"""The denoisers that are UNets, wrapped for capture: DreamLite's and Stable Diffusion's.
+
+Attention is spelled as two matrix products; sizes that aren't multiples of the deepest level's pass too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+SENSITIVE: Final = tuple(
+    f"model.{part}.*" for part in ("conv_in", "conv_out", "time_embedding", "add_embedding", "encoder_hid_proj")
+)
+"""Layers that stay float: few parameters, and every later layer stands on them."""
+
+
+class PlainAttention:
+    """Attention of any number of heads over as many or fewer key and value heads, which are never repeated in memory.
+
+    An attention processor of diffusers, for layers without group norm, masks and residuals of their own.
+    """
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        **_: object,
+    ) -> torch.Tensor:
+        """Return float32 (1, tokens, width), as `hidden_states`."""
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1))
+        width = query.shape[-1]
+        key, value = (layer(context).unflatten(-1, (-1, width)) for layer in (attn.to_k, attn.to_v))
+        query = query if attn.norm_q is None else attn.norm_q(query)
+        key = key if attn.norm_k is None else attn.norm_k(key)
+        # heads that share a key are rows of one product: (1, key heads, heads per key * tokens, width)
+        rows = (query * width**-0.5).transpose(1, 2).reshape(1, key.shape[2], -1, width)
+        scores = torch.matmul(rows, key.permute(0, 2, 3, 1))
+        mixed = torch.matmul(scores.softmax(-1), value.transpose(1, 2)).reshape(1, attn.heads, -1, width)
+        result: torch.Tensor = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
+        return result
+
+
+class DreamLiteDenoiser(nn.Module):
+    """DreamLiteUNetModel; state-dict names are the checkpoint's below `model.`."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        from diffusers import DreamLiteUNetModel
+
+        super().__init__()
+        self.model = _prepared(DreamLiteUNetModel.from_config(dict(config)))
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        time_ids: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return float32, shaped as `hidden_states`: noise and reference side by side, (1, 4, height, 2 * width).
+
+        `timestep` is 0..1000, `time_ids` (1, 2) the picture's width and height in pixels.
+        """
+        prediction: torch.Tensor = self.model(
+            hidden_states,
+            timestep,
+            encoder_hidden_states=encoder_hidden_states,
+            added_cond_kwargs={"time_ids": time_ids},
+            return_dict=False,
+        )[0]
+        return prediction
+
+
+class StableDiffusionDenoiser(nn.Module):
+    """UNet2DConditionModel of the Stable Diffusion 1 class; state-dict names are the checkpoint's below `model.`."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        from diffusers import UNet2DConditionModel
+
+        super().__init__()
+        self.model = _prepared(UNet2DConditionModel.from_config(dict(config)))
+
+    def forward(
+        self, hidden_states: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor
+    ) -> torch.Tensor:
+        """Return float32 (1, 4, height, width); `hidden_states` has the noise's channels and then the reference's."""
+        prediction: torch.Tensor = self.model(
+            hidden_states, timestep, encoder_hidden_states=encoder_hidden_states, return_dict=False
+        )[0]
+        return prediction
+
+
+def _prepared(model: Any) -> Any:
+    model.set_attn_processor(PlainAttention())
+    # The model asks whether the size is a multiple of 2**this; if not, every upsampling fits its skip connection.
+    # That way is right for every size, the other for multiples alone, so the answer must always be no.
+    model.num_upsamplers = 30
+    return model

@@ -1,0 +1,173 @@
+"""UMO as it is captured: diffusers' transformer with the low-rank weights added by hand, and UNO's positions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny.running import Running, difference
+from tiny.umo import build, write_loras
+
+from converters.calibration import bundled_photographs
+from converters.folder import PipelineFolder
+from converters.lora import read_lora
+from converters.pipelines.umo import PIPELINE
+from edge_runtime.canonical_json import plain
+from edge_runtime.errors import ConversionError
+
+pytestmark = pytest.mark.slow
+MOST = 1e-4
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("umo")
+    build(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loras(tmp_path_factory) -> tuple[Path, Path]:
+    return write_loras(tmp_path_factory.mktemp("loras"))
+
+
+def opened(checkpoint: Path, *loras: Path):
+    read = [read_lora(path) for path in loras]
+    return PIPELINE.open(PipelineFolder.open(str(checkpoint)), read, bundled_photographs())
+
+
+def component(model, name: str):
+    return next(part for part in model.components if part.name == name)
+
+
+def test_denoiser_predicts_as_the_transformer_with_both_files_added(checkpoint, loras, tmp_path):
+    from diffusers import FluxTransformer2DModel
+
+    model = opened(checkpoint, *loras)
+    denoiser = Running(component(model, "denoiser"), tmp_path)
+    transformer = FluxTransformer2DModel.from_pretrained(checkpoint / "transformer")
+    untouched = {name: tensor.clone() for name, tensor in transformer.state_dict().items()}
+    add(transformer, {**load_file(loras[0]), **load_file(loras[1])})
+    assert any(not torch.equal(tensor, untouched[name]) for name, tensor in transformer.state_dict().items())
+    random = np.random.default_rng(5)
+    for target, references, text_tokens in (((4, 6), [(5, 4)], 20), ((5, 5), [(4, 3), (3, 6)], 31)):
+        positions = uno_positions(target, references)
+        cos, sin = rotary_tables(np.concatenate([np.zeros((text_tokens, 3)), positions]), **model.settings["rotary"])
+        inputs = {
+            "hidden_states": random.normal(size=(1, len(positions), 32)).astype(np.float32),
+            "encoder_hidden_states": random.normal(size=(1, text_tokens, 64)).astype(np.float32),
+            "pooled": random.normal(size=(1, 64)).astype(np.float32),
+            "timestep": np.array([0.8], np.float32),
+            "guidance": np.array([4.0], np.float32),
+        }
+        output = denoiser(**inputs, rotary_cos=cos, rotary_sin=sin)["prediction"]
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        with torch.inference_mode():
+            expected = transformer(
+                pooled_projections=tensors.pop("pooled"),
+                txt_ids=torch.zeros(text_tokens, 3),
+                img_ids=torch.from_numpy(positions),
+                return_dict=False,
+                **tensors,
+            )[0]
+        assert difference(output, expected.numpy()) < MOST
+
+
+def test_text_and_autoencoder_are_those_of_the_checkpoint(checkpoint, loras):
+    from tiny.flux_kontext import VAE
+
+    model = opened(checkpoint, *loras)
+    assert [part.name for part in model.components] == [
+        "text_encoder", "text_encoder_2", "denoiser", "vae_encoder", "vae_decoder",
+    ]  # fmt: skip
+    stored = load_file(checkpoint / "vae" / "diffusion_pytorch_model.safetensors")
+    read = component(model, "vae_decoder").weights.read("model.decoder.conv_in.weight")
+    assert np.array_equal(read, stored["decoder.conv_in.weight"].numpy())
+    assert model.settings["latents"]["channels"] == VAE["latent_channels"]
+
+
+def test_the_later_file_replaces_and_any_other_lora_adds(checkpoint, loras, tmp_path):
+    module = "transformer_blocks.0.attn.to_q"
+    style = tmp_path / "style.safetensors"
+    up, down = torch.randn(64, 2), torch.randn(2, 64)
+    save_file({f"transformer.{module}.lora_A.weight": down, f"transformer.{module}.lora_B.weight": up}, style)
+    names = ("transformer_blocks.0.attn.to_q.weight", "transformer_blocks.1.attn.to_q.weight")
+    plain_weights = PipelineFolder.open(str(checkpoint)).weights("transformer")
+    model = opened(checkpoint, *loras, style)
+    first, last = (
+        component(model, "denoiser").weights.read(f"model.{name}") - plain_weights.read(name) for name in names
+    )
+    uno, umo = load_file(loras[0]), load_file(loras[1])
+    assert np.abs(first - (product(umo, "double_blocks.0.processor.qkv_lora1")[:64] + up @ down).numpy()).max() < 1e-5
+    assert np.abs(last - product(uno, "double_blocks.1.processor.qkv_lora1")[:64].numpy()).max() < 1e-5
+    assert model.provenance["loras"] == "dit_lora.safetensors, UMO_UNO.safetensors, style.safetensors"
+
+
+def test_what_is_settled(checkpoint, loras):
+    settings = plain(opened(checkpoint, *loras).settings)
+    assert settings["steps"] == 25
+    assert settings["guidance"] == {"embedded": 4.0}
+    assert settings["references"]["diagonal"] is True
+    assert settings["schedule"]["latents_per_token"] == 256
+
+
+@pytest.mark.parametrize("given", [(), ("style",)])
+def test_flux_without_weights_for_references_is_refused(checkpoint, tmp_path, given):
+    style = tmp_path / "style.safetensors"
+    name = "transformer.transformer_blocks.0.attn.to_q"
+    save_file({f"{name}.lora_A.weight": torch.ones(2, 64), f"{name}.lora_B.weight": torch.ones(64, 2)}, style)
+    with pytest.raises(ConversionError, match=r"makes pictures from text.*dit_lora\.safetensors.*UMO_UNO\.safetensors"):
+        opened(checkpoint, *(style for _ in given))
+
+
+def product(tensors: dict[str, torch.Tensor], layer: str) -> torch.Tensor:
+    return tensors[f"{layer}.up.weight"] @ tensors[f"{layer}.down.weight"]
+
+
+def add(transformer: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Add UNO's low-rank weights to a transformer as UNO's attention processors apply them."""
+    blocks = {"double": transformer.transformer_blocks, "single": transformer.single_transformer_blocks}
+    for layer in {name.rsplit(".", 2)[0] for name in tensors}:
+        kind, number, _, part = layer.replace("_blocks", "").split(".")
+        block = blocks[kind][int(number)]
+        delta = product(tensors, layer)
+        match part:
+            case "qkv_lora1" | "qkv_lora":
+                linears = [block.attn.to_q, block.attn.to_k, block.attn.to_v]
+            case "qkv_lora2":
+                linears = [block.attn.add_q_proj, block.attn.add_k_proj, block.attn.add_v_proj]
+            case "proj_lora1":
+                linears = [block.attn.to_out[0]]
+            case "proj_lora2":
+                linears = [block.attn.to_add_out]
+            case _:
+                linears = [block.proj_out]
+        with torch.no_grad():
+            for linear, some in zip(linears, delta.chunk(len(linears)), strict=True):
+                linear.weight += some
+
+
+def uno_positions(target: tuple[int, int], references: list[tuple[int, int]]) -> np.ndarray:
+    """Return (tokens, 3): rows and columns, each reference shifted by the sizes of all pictures before it."""
+    down = right = 0
+    pictures = []
+    for rows, columns in (target, *references):
+        row, column = np.indices((rows, columns))
+        pictures.append(np.stack([np.zeros_like(row), row + down, column + right], axis=-1).reshape(-1, 3))
+        down, right = down + rows, right + columns
+    return np.concatenate(pictures)
+
+
+def rotary_tables(positions: np.ndarray, widths: list[int], theta: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return cosines and sines, float32 (tokens, channels); the angle of every pair of channels stands twice."""
+    angles = np.concatenate(
+        [
+            np.outer(positions[:, axis], 1 / theta ** (np.arange(0, width, 2) / width))
+            for axis, width in enumerate(widths)
+        ],
+        axis=1,
+    ).repeat(2, axis=1)
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
