@@ -56,9 +56,12 @@ def compare(folder: Path, layers: int, turns: int) -> None:
     weights = 4 * layers * WIDTH * WIDTH
     seconds, size = found["ours, plain"]
     rows = [
-        (name, f"{taken:.1f}", f"{seconds / taken:.2f}", f"{peak / 1e6:,.0f}", f"{size / peak:.2f}", f"{peak / weights:.2f}")
+        (
+            name, f"{taken:.1f}", f"{seconds / taken:.2f}", f"{peak / 1e6:,.0f}", f"{size / peak:.2f}",
+            f"{peak / weights:.2f}",
+        )
         for name, (taken, peak) in found.items()
-    ]
+    ]  # fmt: skip
     print(f"{layers} layers of {WIDTH} x {WIDTH}, {weights / 1e6:,.0f} MB in float32")
     print(markdown(("tool", "s", "ours / its time", "peak MB", "ours / its peak", "peak / weights"), rows))
 
@@ -116,7 +119,8 @@ def write_graph(folder: Path, layers: int) -> None:
         [helper.make_tensor_value_info(f"x{layers}", TensorProto.FLOAT, shape)],
         tensors,
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), folder / "model.onnx")
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(model, folder / "model.onnx")
 
 
 def ours(folder: Path, layers: int, recipe: str) -> None:
@@ -149,9 +153,8 @@ def ours(folder: Path, layers: int, recipe: str) -> None:
 
 def ort_nbits(folder: Path, layers: int) -> None:
     """onnxruntime's 4-bit quantiser, default algorithm, blocks of 32 with zero points."""
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
-
     import onnx
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     quantiser = MatMulNBitsQuantizer(onnx.load(folder / "model.onnx"), block_size=32, is_symmetric=False)
     quantiser.process()
@@ -177,7 +180,6 @@ def ort_static(folder: Path, layers: int) -> None:
 def nncf_memory(folder: Path, layers: int) -> None:
     """NNCF with the whole model in memory."""
     import nncf
-
     import onnx
 
     model = nncf.compress_weights(
@@ -190,10 +192,9 @@ def nncf_memory(folder: Path, layers: int) -> None:
 def nncf_external(folder: Path, layers: int) -> None:
     """NNCF with its external data folder."""
     import nncf
+    import onnx
     from nncf.onnx.graph.onnx_helper import get_tensor  # noqa: F401  (fails early where the layout is another)
     from nncf.onnx.quantization.backend_parameters import BackendParameters
-
-    import onnx
 
     model = nncf.compress_weights(
         onnx.load(folder / "model.onnx", load_external_data=False), mode=nncf.CompressWeightsMode.INT4_ASYM,

@@ -11,37 +11,35 @@ Memory is RssAnon of the process that converts a component, its highest value, l
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from benchmarks.table import markdown
-from benchmarks.true_shapes import write_weights
+from benchmarks.true_shapes import PARTS, write_checkpoint
 from converters.pipeline import PipelineConversion, PipelineRequest, convert_pipeline
 from converters.progress import ProgressBar
 from edge_runtime.engine import engine_for
 from edge_runtime.inspection import example_inputs
 from edge_runtime.machine import Machine
 
-SHAPES: Final = Path(__file__).with_name("true_shapes.json")
-"""Configurations of the published models' parts, by model and part: class, and what differs from its defaults."""
+SMALLEST_PARAMETERS: Final = 1_000_000
+"""Components below it are the tiny ones around."""
 
 
 def main() -> None:
     """Convert the chosen models and print one table each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", choices=[[], *MODELS], help="[default: all]")
+    parser.add_argument("models", nargs="*", choices=[[], *PARTS], help="[default: all]")
     parser.add_argument("--work", type=Path, help="where checkpoints and artifacts are written [default: temporary]")
     parser.add_argument("--recipes", default="int4-plain,int4")
     parser.add_argument("--measured", action="store_true", help="compare with torch too, which takes a second reading")
     arguments = parser.parse_args()
-    for name in arguments.models or MODELS:
+    for name in arguments.models or PARTS:
         with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
             run(name, Path(folder), arguments.recipes.split(","), arguments.measured)
 
@@ -50,7 +48,7 @@ def run(name: str, folder: Path, recipes: list[str], measured: bool) -> None:
     """Write one model's checkpoint, convert it with every recipe and print the table."""
     checkpoint = folder / "checkpoint"
     started = time.perf_counter()
-    parameters = write_checkpoint(name, checkpoint)
+    write_checkpoint(name, checkpoint)
     print(f"\n{name}: checkpoint written in {time.perf_counter() - started:.0f} s", flush=True)
     rows = []
     for recipe in recipes:
@@ -59,9 +57,10 @@ def run(name: str, folder: Path, recipes: list[str], measured: bool) -> None:
             checkpoint=str(checkpoint), destination=folder / "artifact", recipe=recipe, measured=measured
         )
         conversion = convert_pipeline(request, clock)
-        for component in conversion.artifact.manifest.components:
-            if component.name in parameters:
-                rows.append(_row(recipe, component.name, parameters[component.name], conversion, clock))
+        for component, layers in conversion.layers.items():
+            parameters = sum(layer["values"] for layer in layers)
+            if parameters > SMALLEST_PARAMETERS:
+                rows.append(_row(recipe, component, parameters, conversion, clock))
         if name == "klein" and recipe == recipes[0]:
             step(conversion)
         shutil.rmtree(folder / "artifact")
@@ -95,25 +94,6 @@ class _Clock:
         self._bar(title, line)
 
 
-def write_checkpoint(name: str, folder: Path) -> dict[str, int]:
-    """Write a model's checkpoint and return the parameters of every component that is measured."""
-    return MODELS[name](folder)
-
-
-def write_part(folder: Path, part: str, build: Callable[[], Any]) -> int:
-    """Write a module's configuration and random weights of its shapes, without ever holding them."""
-    import torch
-
-    with torch.device("meta"):
-        module = build()
-    path = folder / part
-    path.mkdir(parents=True, exist_ok=True)
-    module.config.save_pretrained(path) if hasattr(module.config, "save_pretrained") else module.save_config(path)
-    stem = "diffusion_pytorch_model" if hasattr(module, "save_config") else "model"
-    shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    return write_weights(shapes, path, stem)
-
-
 def step(conversion: PipelineConversion) -> None:
     """Open the converted denoiser in ONNX Runtime and run one step."""
     component = conversion.artifact.manifest.component("denoiser")
@@ -127,3 +107,7 @@ def step(conversion: PipelineConversion) -> None:
     finite = all(np.isfinite(array).all() for array in outputs.values())
     print(f"klein's denoiser in ONNX Runtime: opened in {opened - started:.0f} s, one step {ran - opened:.1f} s, "
           f"finite: {finite}", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,20 +1,110 @@
 """Checkpoints of the published models' true shapes with random weights, written as shards of bfloat16.
 
+Configurations are diffusers' and transformers' defaults, where those are the published model's, and what differs:
+FLUX.1 Kontext [dev] (https://github.com/black-forest-labs/flux), FLUX.2 [klein] 4B with Qwen3-4B
+(https://github.com/black-forest-labs/flux2), DreamLite-mobile with Qwen3-VL-2B (https://arxiv.org/abs/2603.28713).
+
 Nothing can be downloaded where this runs; speed and memory don't depend on the values.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+VISION: Final = {
+    "depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16, "out_hidden_size": 2048,
+    "patch_size": 16, "spatial_merge_size": 2, "temporal_patch_size": 2, "num_position_embeddings": 2304,
+    "deepstack_visual_indexes": [5, 11, 17],
+}  # fmt: skip
+QWEN3_VL_2B: Final = {
+    "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28, "num_attention_heads": 16,
+    "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "rope_theta": 5000000,
+    "rope_scaling": {"mrope_interleaved": True, "mrope_section": [24, 20, 20], "rope_type": "default"},
+}  # fmt: skip
+QWEN3_4B: Final = {
+    "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36, "num_attention_heads": 32,
+    "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "rope_theta": 1000000, "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": True, "max_position_embeddings": 40960,
+}  # fmt: skip
+KONTEXT: Final = {"guidance_embeds": True}
+KLEIN: Final = {
+    "in_channels": 128, "num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24, "attention_head_dim": 128,
+    "joint_attention_dim": 7680, "guidance_embeds": False,
+}  # fmt: skip
+DREAMLITE: Final = {
+    "sample_size": 128, "block_out_channels": (256, 512, 896), "attention_head_dim": (4, 8, 14), "layers_per_block": 2,
+    "transformer_layers_per_block": (1, 2, 4), "cross_attention_dim": 2304, "encoder_hid_dim": 2048,
+    "encoder_hid_dim_type": "text_proj_rms", "addition_embed_type": "time", "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 512, "ff_mult": 3, "num_kv_heads": 1, "qk_norm": "rms_norm",
+    "use_sep_conv": True, "use_linear_projection": True,
+}  # fmt: skip
+TINY_VAE: Final = {
+    "encoder_block_out_channels": [64] * 4, "decoder_block_out_channels": [64] * 4,
+    "num_encoder_blocks": [1, 3, 3, 3], "num_decoder_blocks": [3, 3, 3, 1], "latent_channels": 4, "scaling_factor": 1.0,
+}  # fmt: skip
+PARTS: Final[Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]]] = {
+    "kontext": {"transformer": ("diffusers.FluxTransformer2DModel", KONTEXT)},
+    "dreamlite": {
+        "unet": ("diffusers.DreamLiteUNetModel", DREAMLITE),
+        "text_encoder": (
+            "transformers.Qwen3VLForConditionalGeneration",
+            {"vision_config": VISION, "text_config": QWEN3_VL_2B, "tie_word_embeddings": True},
+        ),
+        "vae": ("diffusers.AutoencoderTiny", TINY_VAE),
+    },
+    "klein": {
+        "transformer": ("diffusers.Flux2Transformer2DModel", KLEIN),
+        "text_encoder": ("transformers.Qwen3ForCausalLM", QWEN3_4B),
+        "vae": ("diffusers.AutoencoderKLFlux2", {}),
+    },
+}
+"""By model and part: its class and its configuration."""
+
+FAMILIES: Final = {"kontext": "flux_kontext", "dreamlite": "dreamlite", "klein": "flux2_klein"}
+"""Whose tiny checkpoint of the tests gives everything else: tokenizers, schedules, small parts."""
+
 SHARD_BYTES: Final = 5_000_000_000
+Array = np.ndarray[Any, Any]
 _POOL: Final = 1 << 24
+
+
+def write_checkpoint(model: str, folder: Path) -> None:
+    """Write a checkpoint in diffusers layout: the parts of PARTS at true size, all else tiny."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "converters"))
+    importlib.import_module(f"tiny.{FAMILIES[model]}").build(folder)
+    for part, (name, settings) in PARTS[model].items():
+        shutil.rmtree(folder / part)
+        _write_part(folder / part, name, settings)
+
+
+def _write_part(folder: Path, name: str, settings: Mapping[str, Any]) -> None:
+    """Write a module's configuration and random weights of its shapes, without ever holding them."""
+    import torch
+
+    library, _, kind = name.partition(".")
+    module_class = getattr(importlib.import_module(library), kind)
+    folder.mkdir(parents=True)
+    with torch.device("meta"):
+        if library == "diffusers":
+            module = module_class(**settings)
+            module.save_config(folder)
+            stem = "diffusion_pytorch_model"
+        else:
+            module = module_class(module_class.config_class(**settings))
+            module.config.save_pretrained(folder)
+            stem = "model"
+    tied = {"lm_head.weight"} if settings.get("tie_word_embeddings") else set()
+    shapes = {key: tuple(value.shape) for key, value in module.state_dict().items() if key not in tied}
+    write_weights(shapes, folder, stem)
 
 
 def write_weights(shapes: Mapping[str, tuple[int, ...]], folder: Path, stem: str, seed: int = 0) -> int:
@@ -36,7 +126,7 @@ def write_weights(shapes: Mapping[str, tuple[int, ...]], folder: Path, stem: str
     return total
 
 
-def _pool(seed: int) -> np.ndarray:
+def _pool(seed: int) -> Array:
     """Return bfloat16 bits of normally distributed numbers, of which all matrices are cut."""
     values = np.random.default_rng(seed).standard_normal(_POOL, np.float32) * np.float32(0.02)
     return (values.view(np.uint32) >> 16).astype(np.uint16)
@@ -55,7 +145,7 @@ def _shards(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[list[str]]:
     yield shard
 
 
-def _write_shard(shapes: Mapping[str, tuple[int, ...]], path: Path, pool: np.ndarray) -> None:
+def _write_shard(shapes: Mapping[str, tuple[int, ...]], path: Path, pool: Array) -> None:
     header, offset = {}, 0
     for name, shape in shapes.items():
         size = 2 * math.prod(shape)
@@ -71,10 +161,10 @@ def _write_shard(shapes: Mapping[str, tuple[int, ...]], path: Path, pool: np.nda
                 file.write(piece.tobytes())
 
 
-def _values(name: str, shape: tuple[int, ...], pool: np.ndarray, start: int) -> Iterator[np.ndarray]:
+def _values(name: str, shape: tuple[int, ...], pool: Array, start: int) -> Iterator[Array]:
     left = math.prod(shape)
     if len(shape) < 2:
-        one = 0 if name.endswith("bias") else 0x3F80  # 1.0
+        one = 0 if name.endswith(("bias", "running_mean")) else 0x3F80  # 1.0
         yield np.full(left, one, np.uint16)
         return
     while left:

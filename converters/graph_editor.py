@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from converters.data_file import DataFile
 
 Tape = ir.tape.Tape
+INLINE_BYTES: Final = 64
+"""Scales and zero points of whole tensors stay in the graph: runtimes look at them while they fuse."""
+
+INLINE_TYPES: Final = (ir.DataType.FLOAT, ir.DataType.UINT8)
 
 
 class GraphEditor:
@@ -20,7 +24,8 @@ class GraphEditor:
 
     def initialiser(self, name: str, array: NDArray[Any], dtype: ir.DataType, shape: tuple[int, ...]) -> ir.Value:
         """Add an initialiser whose bytes (4-bit codes packed) go into the data file."""
-        tensor = self._data.add(name, array, dtype, shape)
+        small = array.nbytes <= INLINE_BYTES and array.dtype.kind in "fiu" and dtype in INLINE_TYPES
+        tensor = ir.tensor(array, dtype=dtype, name=name) if small else self._data.add(name, array, dtype, shape)
         value = ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(dtype), const_value=tensor)
         self._graph.initializers[name] = value
         return value

@@ -67,13 +67,15 @@ def describe(task: Task) -> dict[str, Any]:
     from converters.forecast import forecast
     from converters.recipe import load_recipe
 
-    folder, model, digest = _open(task)
+    folder, model, loras = _open(task)
     recipe = load_recipe(task.recipe)
     return {
         "family": model.family,
         "name": model.name,
+        "source": folder.source,
         "settings": dict(model.settings),
-        "provenance": {**model.provenance, "checkpoint": digest},
+        "provenance": {**model.provenance, "checkpoint": folder.digest()},
+        "loras": [lora.digest() for lora in loras],
         "files": {name: content.decode("utf-8") for name, content in model.files.items()},
         "components": [asdict(forecast(component, recipe)) for component in model.components],
     }
@@ -152,7 +154,7 @@ def _ranges(component: Any, recipe: Any, say: Callable[[str], None]) -> Any:
     return convolution_ranges(component, samples) if samples else {}
 
 
-def _open(task: Task) -> tuple[Any, Any, str]:
+def _open(task: Task) -> tuple[Any, Any, list[Any]]:
     from converters.calibration import load_calibration
     from converters.folder import PipelineFolder
     from converters.lora import read_lora
@@ -161,7 +163,7 @@ def _open(task: Task) -> tuple[Any, Any, str]:
     pipeline = recognise(folder.pipeline)
     loras = [read_lora(spec) for spec in task.loras]
     data = load_calibration(Path(task.calibration) if task.calibration else None)
-    return folder, pipeline.open(folder, loras, data), folder.digest()
+    return folder, pipeline.open(folder, loras, data), loras
 
 
 def recognise(class_name: str) -> Any:

@@ -162,6 +162,8 @@ def convolution(
     inputs = [
         editor.initialiser(f"{weight.name}.codes", codes, ir.DataType.INT8, codes.shape),
         editor.initialiser(f"{weight.name}.scales", rounded.scales, ir.DataType.FLOAT, rounded.scales.shape),
+        # all 0, but without them ONNX Runtime does not fuse
+        editor.initialiser(f"{weight.name}.zeros", np.zeros(len(codes), np.int8), ir.DataType.INT8, (len(codes),)),
     ]
     users = [node for node, _ in weight.value.uses()]
     tape = Tape()
@@ -208,6 +210,7 @@ def _quantise_bias(
     inputs = [
         editor.initialiser(f"{node.name}.bias.codes", codes, ir.DataType.INT32, codes.shape),
         editor.initialiser(f"{node.name}.bias.scales", scales, ir.DataType.FLOAT, scales.shape),
+        editor.initialiser(f"{node.name}.bias.zeros", np.zeros_like(codes), ir.DataType.INT32, codes.shape),
     ]
     tape = Tape()
     result = tape.op("DequantizeLinear", inputs, {"axis": 0})

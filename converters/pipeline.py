@@ -84,6 +84,8 @@ def convert_pipeline(
         raise OptionError("the output exists already", got=destination, hint="choose another, or delete it first")
     work = destination.with_name(f".{destination.name}.converting")
     described = _describe(_task(request, work), report)
+    if request.checkpoint.startswith("hf:"):  # every component from one commit, even if the branch moves meanwhile
+        request = replace(request, checkpoint=described["source"])
     _check_disk(described, work)
     with _work_folder(work, _fingerprint(request, described)):
         done = {}
@@ -250,6 +252,7 @@ def _fingerprint(request: PipelineRequest, described: dict[str, Any]) -> str:
     task = asdict(_task(request, Path()))
     recipe = (FOLDER / f"{request.recipe}.json").read_text(encoding="utf-8")
     content = {"task": task, "recipe": recipe, "tools": _tools(), "described": described["provenance"]}
+    content["loras"] = described["loras"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

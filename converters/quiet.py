@@ -11,7 +11,7 @@ from contextlib import contextmanager
 @contextmanager
 def quiet() -> Iterator[None]:
     """Let only errors of the exporter through."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.utils._sympy.interp", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

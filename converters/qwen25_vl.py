@@ -110,7 +110,9 @@ class VisionEncoder(nn.Module):
             query, key, value = (part.flatten(0, 1)[None] for part in (query, key, value))
             bias = bias.flatten()[None]
         mixed = attention(
-            *(part.transpose(1, 2) for part in (query, key, value)),
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
             bias=bias[:, None, None],
             heads_at_once=4 if everywhere else self.heads,
         )

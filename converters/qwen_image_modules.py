@@ -111,6 +111,7 @@ class _JointAttention:
         encoder_hidden_states: torch.Tensor,
         image_rotary_emb: tuple[torch.Tensor, torch.Tensor],
         encoder_hidden_states_mask: None = None,
+        attention_mask: None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return float32 (1, image_tokens, width) and (1, text_tokens, width)."""
         heads = (attn.heads, -1)
@@ -120,7 +121,8 @@ class _JointAttention:
         key = torch.cat((attn.norm_added_k(text[1]), attn.norm_k(image[1])), dim=1)
         value = torch.cat((attn.add_v_proj(encoder_hidden_states), attn.to_v(hidden_states)), dim=1)
         query, key = (_turned(part, *image_rotary_emb) for part in (query, key))
-        mixed = attention(*(part.transpose(1, 2) for part in (query, key, value.unflatten(-1, heads))))
+        value = value.unflatten(-1, heads)
+        mixed = attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
         joint = mixed.transpose(1, 2).flatten(2)
         tokens = encoder_hidden_states.shape[1]
         return attn.to_out[0](joint[:, tokens:]), attn.to_add_out(joint[:, :tokens])

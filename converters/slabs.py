@@ -31,6 +31,7 @@ ENOUGH_DB: Final = 200.0
 _SHRUNK: Final = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.82, 0.78, 0.74)
 """Shares of a block's range that the search with zero points tries."""
 
+_SMALLEST_SCALE: Final = 1e-30
 _CODE_DTYPES: Final = {
     (4, False): ml_dtypes.int4, (4, True): ml_dtypes.uint4, (8, False): np.int8, (8, True): np.uint8,
 }  # fmt: skip
@@ -101,7 +102,7 @@ def round_table(rows: Rows, shape: tuple[int, int]) -> tuple[NDArray[np.int8], N
     for start, stop in slabs(*shape):
         values = rows(start, stop)
         scale = np.abs(values).max(1) / np.float32(127)
-        inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
+        inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > _SMALLEST_SCALE)
         rounded = np.rint(values * inverse[:, None])
         codes[start:stop], scales[start:stop] = rounded, scale
         signal += float(np.square(values).sum(dtype=np.float64))
@@ -171,8 +172,10 @@ def _round(grouped: Tensor, scheme: WeightScheme) -> tuple[Tensor, Tensor, Tenso
         return _with_zero_points(grouped, scheme)
     limit = 1 << (scheme.bits - 1 - int(scheme.reduced_range))
     low, high = torch.aminmax(grouped, dim=2, keepdim=True)
-    # the largest magnitude falls on -limit, the one code more that the negative side has
-    scale = torch.where(high > -low, high, low) / -limit
+    if scheme.bits == 8:  # one code more would gain nothing, and runtimes want positive scales of 8-bit weights
+        scale = torch.maximum(high, -low) / (limit - 1)
+    else:  # the largest magnitude falls on -limit, the one code more that the negative side has
+        scale = torch.where(high > -low, high, low) / -limit
     if scheme.searched:
         scale = _searched(grouped, scale, limit)
     return _codes(grouped, scale, limit), scale, torch.zeros(())
@@ -221,5 +224,5 @@ def _shifted(grouped: Tensor, scale: Tensor, zero: Tensor, top: int) -> Tensor:
 
 
 def _inverse(scale: Tensor) -> Tensor:
-    """Return 1 / scale, 0 where the scale is 0: a block of zeros has codes of zero."""
-    return torch.where(scale == 0, torch.zeros(()), 1 / scale)
+    """Return 1 / scale, 0 where that is too large to compute with: a block of zeros has codes of zero."""
+    return torch.where(scale.abs() < _SMALLEST_SCALE, torch.zeros(()), 1 / scale)

@@ -156,7 +156,8 @@ class _ChannelNorm(nn.Module):
         # a product with ones: in ONNX Runtime it takes a third of the time of a sum over channels
         ones = torch.ones(1, hidden.shape[1], device=hidden.device)
         lengths = torch.matmul(ones, (hidden * hidden).flatten(2)).unflatten(2, hidden.shape[2:]).sqrt()
-        return hidden / lengths.clamp(min=1e-12) * (self.gamma * self.scale)
+        normed: torch.Tensor = hidden / lengths.clamp(min=1e-12) * (self.gamma * self.scale)
+        return normed
 
 
 class _Attention(nn.Module):

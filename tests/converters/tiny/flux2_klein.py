@@ -13,8 +13,8 @@ from tiny.qwen_vl import VOCABULARY, save_tokenizer
 SCHEDULER = {"num_train_timesteps": 1000, "shift": 3.0, "use_dynamic_shifting": True}
 TEXT = {
     "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 64,
+    "hidden_size": 64,
+    "intermediate_size": 128,
     "num_hidden_layers": 29,
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
@@ -29,7 +29,7 @@ TRANSFORMER = {
     "num_single_layers": 2,
     "attention_head_dim": 32,
     "num_attention_heads": 2,
-    "joint_attention_dim": 96,
+    "joint_attention_dim": 192,
     "timestep_guidance_channels": 32,
     "axes_dims_rope": (8, 8, 8, 8),
     "guidance_embeds": False,

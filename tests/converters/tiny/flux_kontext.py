@@ -71,7 +71,10 @@ def build(folder: Path, seed: int = 0, pipeline: str = "FluxKontextPipeline") ->
     from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
     filled(CLIPTextModel(CLIPTextConfig(**CLIP)), seed).save_pretrained(folder / "text_encoder")
-    filled(T5EncoderModel(T5Config(**T5)), seed + 1).save_pretrained(folder / "text_encoder_2")
+    t5 = filled(T5EncoderModel(T5Config(**T5)), seed + 1)
+    for block in t5.encoder.block:  # T5 doesn't divide its scores; small queries are part of its weights
+        block.layer[0].SelfAttention.q.weight.data *= T5["d_kv"] ** -0.5
+    t5.save_pretrained(folder / "text_encoder_2")
     # in two shards, as the true one is in three
     filled(FluxTransformer2DModel(**TRANSFORMER), seed + 2).save_pretrained(
         folder / "transformer", max_shard_size="1MB"
