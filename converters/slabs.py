@@ -8,9 +8,12 @@ Matrices are (outputs, inputs), as torch keeps linear layers; codes come out as 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import ml_dtypes
 import numpy as np
@@ -32,6 +35,8 @@ _SHRUNK: Final = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.82, 0.78, 0.74)
 """Shares of a block's range that the search with zero points tries."""
 
 _SMALLEST_SCALE: Final = 1e-30
+Span = tuple[int, int]
+Result = TypeVar("Result")
 _CODE_DTYPES: Final = {
     (4, False): ml_dtypes.int4, (4, True): ml_dtypes.uint4, (8, False): np.int8, (8, True): np.uint8,
 }  # fmt: skip
@@ -72,17 +77,21 @@ def _round_rows(rows: Rows, shape: tuple[int, int], scheme: WeightScheme) -> Rou
     packer = _Packer(inputs, outputs, scheme.bits)
     scales = np.empty((outputs, blocks), np.float32)
     zeros = np.zeros((outputs, blocks), np.uint8) if scheme.zero_points else None
-    signal = noise = 0.0
-    for start, stop in slabs(outputs, inputs):
-        grouped = _grouped(torch.from_numpy(rows(start, stop)), blocks, group)
+
+    def work(span: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, float, float]:
+        grouped = _grouped(torch.from_numpy(rows(*span)), blocks, group)
         codes, scale, zero = _round(grouped, scheme)
         lost = codes.sub(zero).mul_(scale).sub_(grouped)
-        noise += float(lost.square_().sum(dtype=torch.float64))
-        signal += float(grouped.square_().sum(dtype=torch.float64))
-        packer.add(start, codes.flatten(1)[:, :inputs])
+        noise, signal = (float(part.square_().sum(dtype=torch.float64)) for part in (lost, grouped))
+        return packer.packed(codes.flatten(1)[:, :inputs]), scale, zero, signal, noise
+
+    signal = noise = 0.0
+    for (start, stop), (codes, scale, zero, some_signal, some_noise) in side_by_side(work, slabs(outputs, inputs)):
+        packer.add(start, codes)
         scales[start:stop] = scale[:, :, 0].numpy()
         if zeros is not None:
             zeros[start:stop] = zero[:, :, 0].numpy()
+        signal, noise = signal + some_signal, noise + some_noise
     flat = scales[:, 0] if scheme.granularity is Granularity.CHANNEL else np.ascontiguousarray(scales.T)
     return Rounded(
         codes=packer.codes,
@@ -117,6 +126,25 @@ def slabs(rows: int, columns: int) -> Iterator[tuple[int, int]]:
         yield start, min(rows, start + step)
 
 
+def side_by_side(work: Callable[[Span], Result], spans: Iterable[Span]) -> Iterator[tuple[Span, Result]]:
+    """Yield spans and their results in order; as many are worked on at once as there are cores.
+
+    One thread of torch each: its own threads wait for one another after every operation, which costs milliseconds as
+    soon as another process wants a core.
+    """
+    waiting: deque[tuple[Span, Future[Result]]] = deque()
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for span in spans:
+            waiting.append((span, pool.submit(work, span)))
+            if len(waiting) > workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+
+
 def decibels(signal: float, noise: float) -> float:
     """Return the ratio of two sums of squares in decibels, at most ENOUGH_DB."""
     return ENOUGH_DB if noise <= signal * 10 ** (-ENOUGH_DB / 10) else 10 * math.log10(signal / noise)
@@ -139,14 +167,15 @@ class _Packer:
         self._bits, self._outputs = bits, outputs
         self._codes = np.empty((inputs, outputs // 2 if self._pairs else outputs), np.uint8)
 
-    def add(self, start: int, codes: Tensor) -> None:
-        """Take the codes of some outputs, whole numbers in float32 (outputs, inputs)."""
+    def packed(self, codes: Tensor) -> Tensor:
+        """Return the codes of some outputs, whole numbers in float32 (outputs, inputs), as they are added."""
         whole = codes.to(torch.int16).to(torch.uint8)
-        if self._pairs:
-            whole = (whole[0::2] & 15) | (whole[1::2] << 4)
-            start //= 2
-        target = torch.from_numpy(self._codes)
-        target[:, start : start + whole.shape[0]].copy_(whole.T)
+        return (whole[0::2] & 15) | (whole[1::2] << 4) if self._pairs else whole
+
+    def add(self, start: int, whole: Tensor) -> None:
+        """Take what `packed` made of the outputs from `start` on."""
+        start = start // 2 if self._pairs else start
+        torch.from_numpy(self._codes)[:, start : start + whole.shape[0]].copy_(whole.T)
 
     @property
     def codes(self) -> NDArray[Any]:
