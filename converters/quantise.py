@@ -51,6 +51,10 @@ def quantise(
 
 def _check_expressible(recipe: Recipe) -> None:
     """Refuse what ONNX has no operators for: raises ConversionError."""
+    if any(scheme.weights.format is Format.BFLOAT16 for scheme in recipe.layers.values()):
+        raise ConversionError(
+            f"recipe {recipe.name} is for checkpoints in diffusers layout", hint="this model is small: take fp32"
+        )
     convolution, embedding = recipe.layers.get(Layer.CONVOLUTION), recipe.layers.get(Layer.EMBEDDING)
     if convolution and not convolution.activations:
         raise ConversionError(f"recipe {recipe.name}: ONNX convolutions need quantised activations too")

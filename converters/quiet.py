@@ -11,7 +11,8 @@ from contextlib import contextmanager
 @contextmanager
 def quiet() -> Iterator[None]:
     """Let only errors of the exporter through."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.utils._sympy.interp", "onnxscript")]
+    names = ("torch.onnx", "torch.export", "torch.utils._sympy.interp", "onnxscript")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -65,7 +65,7 @@ def test_same_checkpoint_same_artifact(tiny, tmp_path):
     [
         ({"source": "huge"}, "huge.*nano_banana"),
         ({"target": "gguf"}, "gguf.*onnx"),
-        ({"recipe": "int2"}, "int2.*fp32, int4, int4-lr32, int8, nf4"),
+        ({"recipe": "int2"}, "int2.*bf16, fp32, int4, int4-b128, int4-lr32, int4-plain, int8, nf4"),
         ({"checkpoint": None}, "checkpoint"),
     ],
 )
@@ -157,7 +157,7 @@ def test_the_default_photographs_need_no_download():
 def test_help_needs_no_arguments():
     result = run("--help")
     assert result.exit_code == 0
-    for word in ("SOURCE", "--to", "--recipe", "fp32, int4, int4-lr32, int8, nf4", "--calibration", "--checkpoint"):
+    for word in ("SOURCE", "--to", "--recipe", "bf16, fp32", "--plan", "--lora", "--calibration", "--checkpoint"):
         assert word in result.stdout
 
 

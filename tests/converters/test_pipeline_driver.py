@@ -105,7 +105,8 @@ def drop_shard(folder: Path) -> None:
     names = list(tensors)
     stem = folder / "transformer/diffusion_pytorch_model"
     save_file({name: tensors[name] for name in names[:half]}, f"{stem}-00001-of-00002.safetensors")
-    index = {name: f"diffusion_pytorch_model-0000{1 + (i >= half)}-of-00002.safetensors" for i, name in enumerate(names)}
+    files = [f"diffusion_pytorch_model-0000{place}-of-00002.safetensors" for place in (1, 2)]
+    index = {name: files[i >= half] for i, name in enumerate(names)}
     Path(f"{stem}.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
     (folder / TRANSFORMER).unlink()
 
@@ -187,8 +188,8 @@ def test_too_little_disk_is_said_before_anything_is_written(checkpoint, tmp_path
 def test_a_lora_of_another_model_is_refused(checkpoint, tmp_path):
     lora = tmp_path / "lora.safetensors"
     ones = np.ones((4, 8), np.float32)
-    save_file({"transformer.no.such.layer.lora_A.weight": ones, "transformer.no.such.layer.lora_B.weight": ones.T.copy()},
-              lora)  # fmt: skip
+    pair = {"lora_A": ones, "lora_B": ones.T.copy()}
+    save_file({f"transformer.no.such.layer.{side}.weight": value for side, value in pair.items()}, lora)
     request = PipelineRequest(checkpoint=str(checkpoint), destination=tmp_path / "out", loras=(str(lora),))
     with pytest.raises(NanoedgeError, match=r"no\.such\.layer"):
         convert_pipeline(request)

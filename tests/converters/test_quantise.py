@@ -85,7 +85,7 @@ def test_int4_packs_matrix_products_and_keeps_embeddings_at_8_bits(exported, tmp
     model, precision, parity = quantised(text_component(), load_recipe("int4"), exported, tmp_path)
     assert precision == "int4-int8"
     assert parity.failure is None, parity.failure
-    assert onnx.TensorProto.INT4 in types(model)
+    assert onnx.TensorProto.UINT4 in types(model)
     assert set(operators(model)) <= {"Gather", "DequantizeLinear", "MatMul", "Add", "Relu", "ReduceMax"}
 
 

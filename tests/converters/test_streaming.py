@@ -98,7 +98,9 @@ def served(component: ComponentSource, streamed, ids: np.ndarray) -> np.ndarray:
         return session.run({"ids": ids})["y"]
 
 
-LEAST_DB = {"fp32": 110, "bf16": 45, "int8": 30, "int4": 15, "int4-plain": 15, "int4-b128": 13, "int4-lr32": 15, "nf4": 15}
+LEAST_DB = {
+    "fp32": 110, "bf16": 45, "int8": 30, "int4": 15, "int4-plain": 15, "int4-b128": 13, "int4-lr32": 15, "nf4": 15,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", recipe_names())
