@@ -112,14 +112,14 @@ def _export(component: ComponentSource) -> ir.Model:
 def _tidy(model: ir.Model) -> None:
     """Fold what has values, drop what nobody reads, and compute once what is computed twice.
 
-    What onnxscript's `optimize` does without its rewriting rules, whose time grows with the square of the graph: minutes
-    for a transformer of 57 blocks.
+    What onnxscript's `optimize` does without its rewriting rules, whose time grows with the square of the graph:
+    minutes for a transformer of 57 blocks.
     """
     common.InlinePass()(model)
     optimizer.fold_constants_ir(model)
     ir.passes.Sequential(
         common.RemoveUnusedNodesPass(),
-        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         common.RemoveUnusedOpsetsPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.DeduplicateInitializersPass(),
