@@ -54,7 +54,7 @@ def test_killed_at_ten_moments_it_ends_in_the_same_bytes(checkpoint, tmp_path):
             command(checkpoint, tmp_path / "killed"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
         try:
-            _, told = process.communicate(timeout=rng.uniform(0.3, 0.6) * whole)
+            _, told = process.communicate(timeout=rng.uniform(0.1, 0.5) * whole)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             _, told = process.communicate()
