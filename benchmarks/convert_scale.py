@@ -24,7 +24,7 @@ from benchmarks.true_shapes import PARTS, write_checkpoint
 from converters.pipeline import PipelineConversion, PipelineRequest, convert_pipeline
 from converters.progress import ProgressBar
 from edge_runtime.engine import engine_for
-from edge_runtime.inspection import example_inputs
+from edge_runtime.inspection import example_inputs, example_sizes
 from edge_runtime.machine import Machine
 
 SMALLEST_PARAMETERS: Final = 1_000_000
@@ -102,7 +102,7 @@ def step(conversion: PipelineConversion) -> None:
     path = conversion.artifact.path("denoiser")
     with engine.open(path, component, threads=Machine.detect().cores) as session:
         opened = time.perf_counter()
-        outputs = session.run(example_inputs(component))
+        outputs = session.run(example_inputs(component, example_sizes(conversion.artifact, component)))
     ran = time.perf_counter()
     finite = all(np.isfinite(array).all() for array in outputs.values())
     print(f"klein's denoiser in ONNX Runtime: opened in {opened - started:.0f} s, one step {ran - opened:.1f} s, "

@@ -18,6 +18,7 @@ from typing import Any, Final, TextIO
 
 from edge_runtime import plugins
 from edge_runtime.errors import ConversionError, NanoedgeError
+from edge_runtime.tensors import check_inputs
 
 MOST_NAMED: Final = 6
 """Layers that a note lists by name; notes are short."""
@@ -136,6 +137,7 @@ def convert(task: Task, report: Report) -> dict[str, Any]:
     return {
         "component": description.to_json(),
         "quality": quality,
+        "sizes": dict(check_inputs(component.inputs, component.examples[0])),
         "layers": [asdict(layer) for layer in written.layers],
     }
 

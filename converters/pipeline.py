@@ -24,6 +24,7 @@ from converters.recipe import FOLDER, load_recipe
 from edge_runtime import __version__, errors
 from edge_runtime.artifact import Artifact, finish_artifact
 from edge_runtime.errors import ConversionError, OptionError
+from edge_runtime.inspection import EXAMPLE_SIZES
 from edge_runtime.manifest import Component, Manifest
 
 TOOLS: Final = ("torch", "diffusers", "transformers", "onnx-ir", "onnxscript", "onnxruntime")
@@ -177,6 +178,7 @@ def _run(task: Task, on_line: Callable[[dict[str, Any]], None], log: Path | None
             process.stdin.close()
             process.kill()
             process.wait()
+            process.stdout.close()
     if "error" in answer:
         raise _error(answer)
     if "result" not in answer:
@@ -279,7 +281,7 @@ def _manifest(
         target="onnx",
         recipe=request.recipe,
         components=(*graphs, *files),
-        settings=described["settings"],
+        settings={**described["settings"], EXAMPLE_SIZES: {name: entry["sizes"] for name, entry in done.items()}},
         provenance={**described["provenance"], "tools": _tools()},
         quality={name: entry["quality"] for name, entry in done.items()},
     )

@@ -28,6 +28,9 @@ SYMBOL_SIZES: Final[Mapping[str, int]] = {"regions": 2}
 SYMBOL_SIZE: Final = 16
 """Size of every other symbol: graphs with strides want sides that are multiples of it."""
 
+EXAMPLE_SIZES: Final = "example_sizes"
+"""Member of a manifest's settings: component -> symbol -> a size that goes with the others, from the conversion."""
+
 MAX_INPUT_BYTES: Final = 1 << 28
 """All inputs of one component together. A manifest can name any size; this keeps it from filling the memory."""
 
@@ -85,13 +88,21 @@ def require(checks: Sequence[Check]) -> None:
         )
 
 
-def example_inputs(component: Component) -> dict[str, Tensor]:
+def example_sizes(artifact: Artifact, component: Component) -> dict[str, int]:
+    """Return the sizes of a component's symbols that the conversion wrote down; others are SYMBOL_SIZE."""
+    found = artifact.manifest.settings.get(EXAMPLE_SIZES, {})
+    sizes = found.get(component.name, {}) if isinstance(found, dict) else {}
+    known = sizes.items() if isinstance(sizes, dict) else ()
+    return {name: size for name, size in known if type(size) is int and size > 0}
+
+
+def example_inputs(component: Component, given: Mapping[str, int] = SYMBOL_SIZES) -> dict[str, Tensor]:
     """Return inputs that are the same every time: pixels 0..255 and floats 0..1 at random, all else 1.
 
     1 is a token, a position and a length in every model, and lets a mask see everything. A symbol has the same size
     in all inputs. Raises EngineError when they would be larger than MAX_INPUT_BYTES.
     """
-    sizes = [math.prod(_shape(spec)) * np.dtype(spec.dtype).itemsize for spec in component.inputs]
+    sizes = [math.prod(_shape(spec, given)) * np.dtype(spec.dtype).itemsize for spec in component.inputs]
     if sum(sizes) > MAX_INPUT_BYTES:
         raise EngineError(
             f"the inputs of {component.name} are too large to try",
@@ -99,7 +110,7 @@ def example_inputs(component: Component) -> dict[str, Tensor]:
             allowed=f"{MAX_INPUT_BYTES} bytes",
         )
     random = np.random.default_rng(0)
-    return {spec.name: _example(spec, random) for spec in component.inputs}
+    return {spec.name: _example(spec, given, random) for spec in component.inputs}
 
 
 def to_json(artifact: Artifact) -> dict[str, Any]:
@@ -156,7 +167,7 @@ def _check(artifact: Artifact, component: Component, engine: Engine) -> Check:
     path, threads = artifact.path(component.name), Machine.detect().cores
     started = time.perf_counter()
     try:
-        inputs = example_inputs(component)
+        inputs = example_inputs(component, {**SYMBOL_SIZES, **example_sizes(artifact, component)})
         with engine.open(path, component, threads=threads) as session:
             outputs = session.run(inputs)
         _check_finite(outputs)
@@ -189,16 +200,16 @@ def _constant(outputs: Mapping[str, Tensor]) -> Iterator[str]:
             yield f"output {name} is {float(array.flat[0]) + 0.0:g} everywhere, which made-up inputs may rightly give"
 
 
-def _shape(spec: TensorSpec) -> tuple[int, ...]:
-    return tuple(SYMBOL_SIZES.get(size, SYMBOL_SIZE) if isinstance(size, str) else size for size in spec.shape)
+def _shape(spec: TensorSpec, given: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(given.get(size, SYMBOL_SIZE) if isinstance(size, str) else size for size in spec.shape)
 
 
-def _example(spec: TensorSpec, random: np.random.Generator) -> Tensor:
+def _example(spec: TensorSpec, given: Mapping[str, int], random: np.random.Generator) -> Tensor:
     if spec.dtype in ("float16", "float32"):
-        return np.asarray(random.random(_shape(spec), np.float32)).astype(spec.dtype)
+        return np.asarray(random.random(_shape(spec, given), np.float32)).astype(spec.dtype)
     if spec.dtype == "uint8":
-        return np.asarray(random.integers(0, 256, _shape(spec), np.uint8))
-    return np.ones(_shape(spec), spec.dtype)
+        return np.asarray(random.integers(0, 256, _shape(spec, given), np.uint8))
+    return np.ones(_shape(spec, given), spec.dtype)
 
 
 def _component_rows(component: Component) -> Iterator[Row]:

@@ -30,6 +30,11 @@ TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
 def checkpoint(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("kontext")
     build(folder)
+    tensors = {}
+    for part in sorted((folder / "transformer").glob("*.safetensors*")):
+        tensors.update(load_file(part) if part.suffix == ".safetensors" else {})
+        part.unlink()
+    save_file(tensors, folder / TRANSFORMER)
     return folder
 
 
