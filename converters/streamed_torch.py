@@ -93,7 +93,18 @@ def read_source(component: ComponentSource) -> Read:
 
 def _hollow(component: ComponentSource) -> nn.Module:
     with quiet(), torch.device("meta"):
-        return component.module().eval()
+        module = component.module().eval()
+    assert component.weights is not None
+    known = set(component.weights.names)
+    for name, tensor in module.state_dict().items():
+        if name in known and (got := tuple(component.weights.shape(name))) != tuple(tensor.shape):
+            raise ConversionError(
+                f"tensor {name} has the wrong shape",
+                got=got,
+                allowed=tuple(tensor.shape),
+                hint="the checkpoint's configuration and its weights don't belong together",
+            )
+    return module
 
 
 def _run(

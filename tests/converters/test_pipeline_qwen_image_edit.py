@@ -76,7 +76,7 @@ def noise(height: int, width: int, seed: int = 0) -> Image.Image:
 
 @pytest.mark.parametrize(
     ("name", "pictures"),
-    [("single", [(112, 196)]), ("single", [(196, 84)]), ("plus", [(84, 140), (168, 112)])],
+    [("single", [(56, 56)]), ("single", [(112, 196)]), ("single", [(196, 84)]), ("plus", [(84, 140), (168, 112)])],
 )
 def test_qwen_sees_and_reads_as_the_original(models, graphs, originals, name, pictures):
     original, settings = originals[name], models[name].settings
