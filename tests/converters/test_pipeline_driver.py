@@ -208,7 +208,7 @@ def test_two_conversions_to_one_place_don_t_mix(checkpoint, tmp_path):
     for line in first.stderr:  # until it works inside the work folder
         if "[1/" in line:
             break
-    with pytest.raises(ConversionError, match="another process"):
+    with pytest.raises(ConversionError, match="nother process"):
         convert_pipeline(PipelineRequest(checkpoint=str(checkpoint), destination=tmp_path / "out", recipe="int4"))
     first.communicate()
     assert first.returncode == 0 and Artifact.open(tmp_path / "out")
