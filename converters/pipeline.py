@@ -12,12 +12,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from converters.job import Task
 from converters.recipe import FOLDER, load_recipe
@@ -30,6 +31,9 @@ from edge_runtime.manifest import Component, Manifest
 TOOLS: Final = ("torch", "diffusers", "transformers", "onnx-ir", "onnxscript", "onnxruntime")
 SPARE_SHARE: Final = 1.05
 """Free disk wanted, over the forecast."""
+
+LONGEST_WAIT_S: Final = 5.0
+"""How long a run waits for the process of one that was killed."""
 
 _REQUEST: Final = ".request.json"
 _LOCK: Final = ".lock"
@@ -88,12 +92,12 @@ def convert_pipeline(
     if request.checkpoint.startswith("hf:"):  # every component from one commit, even if the branch moves meanwhile
         request = replace(request, checkpoint=described["source"])
     _check_disk(described, work)
-    with _work_folder(work, _fingerprint(request, described)):
+    with _work_folder(work, _fingerprint(request, described)) as lock:
         done = {}
         names = [component["name"] for component in described["components"]]
         for place, name in enumerate(names, 1):
             title = f"[{place}/{len(names)}] {name}"
-            done[name] = _component(replace(_task(request, work), component=name), title, report)
+            done[name] = _component(replace(_task(request, work), component=name), title, report, lock)
         files = [_write_file(work, name, content) for name, content in described["files"].items()]
         manifest = _manifest(request, described, done, files)
         artifact = finish_artifact(work, destination, manifest)
@@ -126,10 +130,10 @@ def _absolute(lora: str) -> str:
 
 def _describe(task: Task, report: Report) -> dict[str, Any]:
     report(task.checkpoint, {"step": "reading the checkpoint's configuration"})
-    return _run(task, lambda line: report(task.checkpoint, line), log=None)["result"]  # type: ignore[no-any-return]
+    return _run(task, lambda line: report(task.checkpoint, line))["result"]  # type: ignore[no-any-return]
 
 
-def _component(task: Task, title: str, report: Report) -> dict[str, Any]:
+def _component(task: Task, title: str, report: Report, lock: int) -> dict[str, Any]:
     """Convert one component, or take what an earlier run left of it."""
     work = Path(task.folder)
     record = work / f".{task.component}.json"
@@ -140,7 +144,7 @@ def _component(task: Task, title: str, report: Report) -> dict[str, Any]:
             return entry
     for left in work.glob(f"{task.component}.*"):
         left.unlink()
-    answer = _run(task, lambda line: report(title, line), log=work / _LOG)
+    answer = _run(task, lambda line: report(title, line), work / _LOG, (lock,))
     entry = answer["result"]
     partial = record.with_suffix(".partial")
     with partial.open("w", encoding="utf-8") as file:
@@ -157,12 +161,17 @@ def _complete(work: Path, entry: dict[str, Any]) -> bool:
     return all((work / file).is_file() and (work / file).stat().st_size == size for file, size in sizes.items())
 
 
-def _run(task: Task, on_line: Callable[[dict[str, Any]], None], log: Path | None) -> dict[str, Any]:
-    """Run a task in a process that ends when this one does; raises what the process reported."""
+def _run(
+    task: Task, on_line: Callable[[dict[str, Any]], None], log: Path | None = None, held: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    """Run a task in a process that ends soon after this one does; raises what the process reported.
+
+    The process keeps the descriptors `held` open: a lock is free when neither of the two can write any more.
+    """
     with _opened(log) as errors_to:
         process = subprocess.Popen(
             [sys.executable, "-m", "converters.job"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors_to, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors_to, text=True, pass_fds=held,
         )  # fmt: skip
         assert process.stdin is not None and process.stdout is not None
         try:
@@ -228,25 +237,36 @@ def _check_disk(described: dict[str, Any], work: Path) -> None:
 
 
 @contextmanager
-def _work_folder(work: Path, fingerprint: str) -> Iterator[None]:
-    """Hold the work folder for this process alone; what another request left in it is removed."""
-    import fcntl
-
+def _work_folder(work: Path, fingerprint: str) -> Iterator[int]:
+    """Hold the work folder for this process alone and give the lock; what another request left in it is removed."""
     work.mkdir(parents=True, exist_ok=True)
     with (work / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConversionError(
-                "another process converts to this place right now", got=work, hint="wait for it, or choose another name"
-            ) from error
+        _take(lock, work)
         request = work / _REQUEST
         if not request.exists() or request.read_text(encoding="utf-8") != fingerprint:
             for left in work.iterdir():
                 if left.name != _LOCK:
                     left.unlink()
             request.write_text(fingerprint, encoding="utf-8")
-        yield
+        yield lock.fileno()
+
+
+def _take(lock: IO[str], work: Path) -> None:
+    """Wait a moment for the lock: the process of a run that was killed ends a little later than the run."""
+    import fcntl
+
+    until = time.monotonic() + LONGEST_WAIT_S
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() > until:
+                raise ConversionError(
+                    "another process converts to this place right now",
+                    got=work,
+                    hint="wait for it, or choose another name",
+                ) from error
+            time.sleep(0.1)
 
 
 def _fingerprint(request: PipelineRequest, described: dict[str, Any]) -> str:

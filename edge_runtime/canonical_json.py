@@ -83,7 +83,7 @@ def plain(value: object, where: str = "the manifest", depth: int = 1) -> Any:
 
 
 def members(data: object, types: Mapping[str, type], where: str) -> dict[str, Any]:
-    """Return the object `data` if it has exactly the members in `types`, of those types; raises ArtifactError."""
+    """Return a copy of `data`, an object with exactly the members in `types`, of those types; raises ArtifactError."""
     if not isinstance(data, dict):
         raise ArtifactError(f"{where} must be an object", got=ascii(data))
     if unknown := set(data) - set(types):
@@ -95,7 +95,7 @@ def members(data: object, types: Mapping[str, type], where: str) -> dict[str, An
             raise ArtifactError(
                 f"{where}.{name} has the wrong type", got=ascii(data[name]), allowed=_TYPE_NAMES[wanted]
             )
-    return data
+    return dict(data)
 
 
 def _check_size(size_bytes: int) -> None:

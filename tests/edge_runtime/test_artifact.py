@@ -1,5 +1,6 @@
 """Artifacts: exact bytes of the manifest, round trips, and writing that is all or nothing. Attacks are in hostile/."""
 
+import copy
 import hashlib
 import json
 import os
@@ -150,6 +151,13 @@ def test_the_manifest_keeps_its_own_copy_of_settings():
     assert kept.settings == {"list": [1]}
     with pytest.raises(FrozenInstanceError):
         kept.name = "other"
+
+
+def test_reading_a_component_leaves_what_is_read_as_it_was():
+    written = Component(name="one", file="one.onnx", precision="none", sha256="0" * 64, bytes=2).to_json()
+    before = copy.deepcopy(written)
+    assert Component.from_json(written, "here") == Component.from_json(written, "here")
+    assert written == before
 
 
 def test_the_example_in_the_documentation_is_a_manifest_and_canonical():
