@@ -86,7 +86,7 @@ def test_int4_packs_matrix_products_and_keeps_embeddings_at_8_bits(exported, tmp
     assert precision == "int4-int8"
     assert parity.failure is None, parity.failure
     assert onnx.TensorProto.INT4 in types(model)
-    assert set(operators(model)) <= {"Gather", "DequantizeLinear", "MatMul", "Add", "Relu", "ReduceMax"}
+    assert set(operators(model)) <= {"Gather", "Cast", "Mul", "DequantizeLinear", "MatMul", "Add", "Relu", "ReduceMax"}
 
 
 def test_only_standard_operators_come_out(exported, tmp_path):
