@@ -98,9 +98,8 @@ def _interleaved(jobs: Mapping[tuple[str, str], Callable[[], float]], rounds: in
     taken: dict[tuple[str, str], list[float]] = {key: [] for key in jobs}
     labels, models = (list(dict.fromkeys(names)) for names in zip(*jobs, strict=True))
     for turn in range(rounds + 2):
-        for key in itertools.product(labels, models if turn % 2 else reversed(models)):
-            if key not in jobs:
-                continue
+        order = itertools.product(labels, models if turn % 2 else reversed(models))
+        for key in (key for key in order if key in jobs):
             seconds = jobs[key]()
             if turn >= 2:
                 taken[key].append(1000 * seconds)

@@ -1,8 +1,8 @@
 """Puts rounded weights into an ONNX graph in place of float ones; activations stay in float.
 
-Integers stand beside a DequantizeLinear or, in embeddings, a product, with a low-rank path of two plain products where the scheme has one: standard
-operators. NF4 has none, so it becomes onnxruntime's own `MatMulBnb4`. The arithmetic is in `rounding.py`, `low_rank.py`
-and `nf4.py`.
+Integers stand beside a DequantizeLinear or, in embeddings, a product, with a low-rank path of two plain products where
+the scheme has one: standard operators. NF4 has none, so it becomes onnxruntime's own `MatMulBnb4`. The arithmetic is in
+`rounding.py`, `low_rank.py` and `nf4.py`.
 """
 
 from __future__ import annotations
