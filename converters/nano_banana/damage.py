@@ -20,7 +20,7 @@ from converters.nano_banana.restoration import TASKS
 
 Pixels = NDArray[np.uint8]
 MARGIN_PIXELS: Final = 16
-_SHARES: Final = {"denoise": 0.48, "deblock": 0.18, "upscale": 0.1, "deblur": 0.06, "repair": 0.1}
+_SHARES: Final = {"denoise": 0.54, "deblock": 0.19, "upscale": 0.08, "deblur": 0.05, "repair": 0.06}
 _CLEAN_SHARE: Final = 0.05
 _EXACT_SHARE: Final = 0.7
 

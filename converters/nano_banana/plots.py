@@ -18,7 +18,9 @@ from matplotlib.axes import Axes
 
 LOGS: Final = ("metrics.jsonl", "log.jsonl")
 LEARNED: Final = ("loss", "error")
-PROGRESS: Final = frozenset({"fraction", "seconds", "steps", "step", "samples", "side", "pace", "stage", "calibration"})
+PROGRESS: Final = frozenset(
+    {"fraction", "seconds", "steps", "step", "samples", "side", "pace", "stage", "calibration", "woken"}
+)
 SIZE_INCHES: Final = (11.0, 4.2)
 
 Curves = dict[str, list[tuple[float, float]]]

@@ -6,6 +6,7 @@ tasks; the strengths reach every level as a bias per channel. Training is in tra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Final
@@ -15,10 +16,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from converters.nano_banana.eight_bits import Convolution
+
 TASKS: Final = ("denoise", "deblock", "deblur", "repair", "upscale")
 TILE_MULTIPLE_PIXELS: Final = 16
 _WIDTHS: Final = (48, 64, 80, 48)
 """Multiples of 16: half precision and 8-bit kernels compute by sixteens."""
+
+_ENCODER: Final = ((48, 48), (64,), (48,), (48,))
+_DECODER: Final = ((48, 48), (64,), (64,))
+"""Widths inside each block of each level. Two at half size, where edges and textures are; what they cost in weights is
+saved where the picture is small."""
+
 _BIAS_FEATURES: Final = 32
 _MIDDLE: Final = 128
 _CALM_CELL, _CALM_REACH = 4, 5
@@ -30,17 +39,13 @@ _LEFT_DEVIATION: Final = 5.0
 for training."""
 
 
-def _convolution(before: int, after: int) -> nn.Conv2d:
-    return nn.Conv2d(before, after, 3, padding=1)
-
-
 class Block(nn.Module):
     """Two 3x3 convolutions around a ReLU, added to their input."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, inside: int) -> None:
         super().__init__()
-        self.first = _convolution(width, width)
-        self.second = _convolution(width, width)
+        self.first = Convolution(width, inside, 3, padding=1)
+        self.second = Convolution(inside, width, 3, padding=1, rounds_result=True)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the same shape as features (batch, width, height, width in pixels)."""
@@ -57,11 +62,17 @@ class Rise(nn.Module):
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
-        self.narrow = nn.Conv2d(before, after, 1)
+        self.narrow = Convolution(before, after, 1, rounds_result=True)
 
     def forward(self, features: Tensor, bias: Tensor) -> Tensor:
         """Return (batch, after, 2 height, 2 width); bias (batch, after, 1, 1) is added while the picture is small."""
         return functional.interpolate(self.narrow(features) + bias, scale_factor=2.0, mode="nearest")
+
+
+def _levels(widths: Sequence[int], inside: Sequence[Sequence[int]]) -> nn.ModuleList:
+    return nn.ModuleList(
+        nn.Sequential(*(Block(width, each) for each in level)) for width, level in zip(widths, inside, strict=False)
+    )
 
 
 class RestorationNet(nn.Module):
@@ -70,17 +81,19 @@ class RestorationNet(nn.Module):
     The network sees photos around their middle, so that no plane is mostly an offset.
     """
 
-    def __init__(self, widths: tuple[int, int, int, int] = _WIDTHS) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.widths = widths
+        self.widths = widths = _WIDTHS
         self.middle, self.rounding = _MIDDLE / 255, 0.0
         steps = list(zip(widths, widths[1:], strict=False))
         self.stem = nn.Conv2d(3, widths[0], 4, stride=2, padding=1)
-        self.falls = nn.ModuleList(nn.Conv2d(high, low, 2, stride=2) for high, low in steps)
-        self.encoder = nn.ModuleList(Block(width) for width in widths)
+        self.falls = nn.ModuleList(
+            Convolution(high, low, 2, stride=2, rounds_result=True) for high, low in steps
+        )
+        self.encoder = _levels(widths, _ENCODER)
         self.rises = nn.ModuleList(Rise(low, high) for high, low in steps)
-        self.decoder = nn.ModuleList(Block(width) for width in widths[:-1])
-        self.head = _convolution(widths[0], 12)
+        self.decoder = _levels(widths, _DECODER)
+        self.head = nn.Conv2d(widths[0], 12, 3, padding=1)
         self.told = nn.Linear(len(TASKS), _BIAS_FEATURES)
         self.biases = nn.Linear(_BIAS_FEATURES, sum(widths) + sum(widths[:-1]))
         self._begin()
@@ -100,8 +113,12 @@ class RestorationNet(nn.Module):
         self.stem.weight *= 4
         self.head.weight *= 0.02
         self.biases.weight *= 0.3
-        for block in [*self.encoder, *self.decoder]:
+        for block in self.blocks():
             block.second.weight *= 0.1
+
+    def blocks(self) -> list[Block]:
+        """Return all blocks, those of the encoder first."""
+        return [module for module in self.modules() if isinstance(module, Block)]
 
     def forward(self, photos: Tensor, strengths: Tensor) -> Tensor:
         """Return the restored photos, not clamped.
@@ -208,10 +225,15 @@ def save(net: RestorationNet, path: Path) -> None:
     save_file({name: value.contiguous() for name, value in net.state_dict().items()}, path)
 
 
-def load(path: Path) -> RestorationNet:
-    """Return the trained network in evaluation mode, from a file of `save` or from a merged checkpoint ("restore.")."""
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """Return the network's tensors from a file of `save` or from a merged checkpoint ("restore.")."""
     tensors = load_file(path)
     merged = {name: value for name, value in tensors.items() if name.startswith("restore.")}
+    return {name.removeprefix("restore."): value for name, value in (merged or tensors).items()}
+
+
+def load(path: Path) -> RestorationNet:
+    """Return the trained network in evaluation mode; see tensors_of."""
     net = RestorationNet()
-    net.load_state_dict({name.removeprefix("restore."): value for name, value in (merged or tensors).items()})
+    net.load_state_dict(tensors_of(path))
     return net.eval()

@@ -26,7 +26,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 HELD_OUT: Final = 24
 _PLAIN_PREFIX: Final = "cloth-"
 _FULL_SIZE_SHARE: Final = 0.35
-_CALM_SHARE: Final = 0.25
+_CALM_SHARE: Final = 0.12
 _CALMEST_OF: Final = 4
 
 

@@ -2,7 +2,9 @@
 
 `python -m converters.nano_banana.train_restoration --data FOLDER --out runs/restoration --minutes 100 --resume` leaves
 `restoration.safetensors` (averaged weights), `metrics.jsonl` and `checkpoint.pt` in the run's folder. `--start FILE`
-begins a new run from the weights in a safetensors file, with a fresh optimiser and a lower rate.
+begins a new run from the weights in a safetensors file, of this shape or a smaller one, with a fresh optimiser and a
+lower rate. Channels that fall asleep begin anew now and then. The second half of a run trains on values rounded as the
+int8 artifact rounds them.
 
 Learning rate and crop size follow the used fraction of the time, so the budget holds on any machine and a stopped
 run goes on where it was (--resume). A worker process makes the batches; the trainer is one thread. Held-out results are
@@ -29,9 +31,12 @@ from torch.utils.data import DataLoader
 
 from converters.nano_banana.allocator import keep_large_buffers
 from converters.nano_banana.damage import Pixels
+from converters.nano_banana.eight_bits import Convolution, train_in_eight_bits
+from converters.nano_banana.muon import Muon
 from converters.nano_banana.precision import autocast
-from converters.nano_banana.restoration import RestorationNet, load, save
+from converters.nano_banana.restoration import RestorationNet, save
 from converters.nano_banana.restoration_crops import Batch, Batches, Crops, decode, photographs, share_of
+from converters.nano_banana.restoration_growth import start_from, wake
 from converters.nano_banana.restoration_pairs import CONDITIONS, Pair, in_torch, mean_psnr, middle, psnr
 
 _WEIGHTS: Final = "restoration.safetensors"
@@ -45,6 +50,14 @@ _EMA_DECAY: Final = 0.999
 _LARGEST_ERROR: Final = 0.2
 _STEPS_BETWEEN_SNAPSHOTS: Final = 100
 _SQUARED_FLOOR: Final = 1e-5
+_ROUNDED_FROM: Final = 0.5
+"""From this fraction of the time on, convolutions that the artifact holds in 8 bits are trained so."""
+
+_BATCHES_TO_WAKE: Final = 24
+_WOKEN_UNTIL: Final = 0.8
+"""Until then channels that have fallen asleep begin anew after each evaluation."""
+
+_PARTS: Final = ("net", "average", "kernels", "optimiser")
 _SECONDS_BETWEEN_CHECKPOINTS: Final = 120.0
 _SECONDS_BETWEEN_LOG_LINES: Final = 30.0
 _EVALUATIONS: Final = 16
@@ -81,11 +94,12 @@ class Run:
     def __init__(self, settings: Settings) -> None:
         torch.manual_seed(settings.seed)
         self.settings = settings
-        self.net = (load(settings.start).train() if settings.start else RestorationNet()).to(settings.device)
+        self.net = (start_from(settings.start) if settings.start else RestorationNet()).to(settings.device)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(self.net).eval()
-        groups = _parameter_groups(self.net)
-        self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+        kernels, others = _parameter_groups(self.net)
+        self.kernels = Muon(kernels, rate=settings.peak_rate)
+        self.optimiser = torch.optim.AdamW(others, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
         self.seconds, self.steps, self.samples, self.pace = 0.0, 0, 0, 1.0
         self.snapshot = self._state()
 
@@ -94,12 +108,25 @@ class Run:
         """The used part of the time, 0..1."""
         return min(1.0, self.seconds / (60 * self.settings.minutes))
 
+    def wake(self, crops: Crops) -> int:
+        """Begin anew, without effect, the channels that no crop wakes; returns how many."""
+        batches = [crops.batch(self.settings.batch, side_at(self.fraction)) for _ in range(_BATCHES_TO_WAKE)]
+        woken = wake(self.net, self.average, [self._inputs(batch) for batch in batches])
+        self.snapshot = self._state()
+        return woken
+
+    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        damaged, told = (part.to(self.settings.device, torch.float32) for part in batch[:2])
+        return (damaged / 255).contiguous(memory_format=torch.channels_last), told
+
     def step(self, batch: Batch) -> float:
         """Update from a batch of Crops; returns its mean absolute error in 0..1."""
-        for group in self.optimiser.param_groups:
+        for group in [*self.kernels.param_groups, *self.optimiser.param_groups]:
             group["lr"] = group["share"] * self.pace * learning_rate(self.fraction, self.steps, self.settings.peak_rate)
-        damaged, told, clean = (part.to(self.settings.device, torch.float32) for part in batch)
-        photos = (damaged / 255).contiguous(memory_format=torch.channels_last)
+        if self.fraction >= _ROUNDED_FROM:
+            train_in_eight_bits(self.net)
+        photos, told = self._inputs(batch)
+        clean = batch[2].to(self.settings.device, torch.float32)
         with autocast(self.settings.device):
             restored = self.net(photos, told)
         error = restored.float() - clean / 255
@@ -107,12 +134,13 @@ class Run:
         if not size < _LARGEST_ERROR:
             self._go_back()
             return size
-        self.optimiser.zero_grad()
+        self.net.zero_grad()
         loss_of(error).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), _LONGEST_GRADIENT)
+        self.kernels.step()
         self.optimiser.step()
         self.steps += 1
-        self.samples += len(damaged)
+        self.samples += len(photos)
         self._update_average()
         if self.steps % _STEPS_BETWEEN_SNAPSHOTS == 0:
             self.snapshot = self._state()
@@ -124,10 +152,10 @@ class Run:
         self.pace *= 0.7
 
     def _state(self) -> dict[str, Any]:
-        return deepcopy({name: getattr(self, name).state_dict() for name in ("net", "average", "optimiser")})
+        return deepcopy({name: getattr(self, name).state_dict() for name in _PARTS})
 
     def _set_state(self, state: dict[str, Any]) -> None:
-        for name in ("net", "average", "optimiser"):
+        for name in _PARTS:
             getattr(self, name).load_state_dict(deepcopy(state[name]))
 
     @torch.no_grad()
@@ -154,11 +182,16 @@ class Run:
         self.seconds, self.steps, self.samples, self.pace = state["progress"]
 
 
-def _parameter_groups(net: RestorationNet) -> list[dict[str, object]]:
-    """Return the layers that carry the strengths as a fast group: they must tell tasks apart early."""
+def _parameter_groups(net: RestorationNet) -> tuple[list[Tensor], list[dict[str, object]]]:
+    """Return the kernels inside, and the groups of all else, of which the layers that carry the strengths are a fast
+    one: they must tell tasks apart early.
+    """
     told = [*net.told.parameters(), *net.biases.parameters()]
-    rest = [value for name, value in net.named_parameters() if not name.startswith(("told.", "biases."))]
-    return [{"params": rest, "share": 1.0}, {"params": told, "share": _TOLD_LEARNING_RATE}]
+    layers = [module for module in net.modules() if isinstance(module, Convolution)]
+    inside = [layer.weight for layer in layers]
+    chosen = {id(value) for value in (*told, *inside)}
+    rest = [value for value in net.parameters() if id(value) not in chosen]
+    return inside, [{"params": rest, "share": 1.0}, {"params": told, "share": _TOLD_LEARNING_RATE}]
 
 
 def learning_rate(fraction: float, steps: int, peak: float = _LEARNING_RATE) -> float:
@@ -227,6 +260,8 @@ def _learn(run: Run, source: Batches, pairs: dict[str, list[Pair]]) -> None:
         if int(run.fraction * _EVALUATIONS) > evaluated:
             evaluated = int(run.fraction * _EVALUATIONS)
             _log(run, **_scores(run.average, pairs))
+            if run.fraction < _WOKEN_UNTIL:
+                _log(run, woken=run.wake(source.crops))
 
 
 def _evaluated(photos: list[Pixels]) -> dict[str, list[Pair]]:

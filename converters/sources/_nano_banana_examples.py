@@ -44,13 +44,13 @@ def squares(photos: tuple[Photo, ...]) -> Iterator[Arrays]:
         yield {"image": np.asarray(square)[None]}
 
 
-def damaged(photos: tuple[Photo, ...]) -> Iterator[Arrays]:
+def damaged(photos: tuple[Photo, ...], tasks: tuple[str, ...] = TASKS) -> Iterator[Arrays]:
     """Yield crops of photographs, each spoiled as one task of `restore` expects it, as inputs of `restore`."""
     random = np.random.default_rng(3)
     for index, photo in enumerate(photos):
-        task = TASKS[index % len(TASKS)]
+        task = tasks[index % len(tasks)]
         strengths = np.zeros((1, len(TASKS)), np.float32)
-        strengths[0, index % len(TASKS)] = strength = 1.0 if task in ("repair", "upscale") else 0.5
+        strengths[0, TASKS.index(task)] = strength = 1.0 if task in ("repair", "upscale") else 0.5
         height, width = (min(side, RESTORED_PIXELS) // 16 * 16 for side in photo.shape[:2])
         top, left = ((side - cut) // 2 for side, cut in zip(photo.shape[:2], (height, width), strict=True))
         crop = photo[top : top + height, left : left + width]

@@ -13,6 +13,7 @@ from stand_ins import mask_component, seeded, text_component
 from torch import nn
 
 from converters.parity import measure, reference_outputs
+from converters.quantise import quantise
 from converters.recipe import Granularity, Recipe, WeightScheme, load_recipe
 from converters.rounding import round_weight
 from converters.source import ComponentSource
@@ -86,7 +87,7 @@ def test_int4_packs_matrix_products_and_keeps_embeddings_at_8_bits(exported, tmp
     assert precision == "int4-int8"
     assert parity.failure is None, parity.failure
     assert onnx.TensorProto.UINT4 in types(model)
-    assert set(operators(model)) <= {"Gather", "DequantizeLinear", "MatMul", "Add", "Relu", "ReduceMax"}
+    assert set(operators(model)) <= {"Gather", "Cast", "Mul", "DequantizeLinear", "MatMul", "Add", "Relu", "ReduceMax"}
 
 
 def test_only_standard_operators_come_out(exported, tmp_path):
@@ -102,6 +103,32 @@ def test_8_bits_in_blocks_without_activations(exported, tmp_path):
     assert precision == "int8"
     assert min(f.value for f in parity.figures if f.name == "snr_db") > 30
     assert "QuantizeLinear" not in operators(model)
+
+
+def test_what_float_operations_give_each_other_stays_float():
+    kernel = np.random.default_rng(0).normal(size=(4, 4, 1, 1)).astype(np.float32)
+    shape = [1, 4, 8, 8]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [
+                onnx.helper.make_node("Abs", ["x"], ["stream"], "abs"),
+                onnx.helper.make_node("Conv", ["stream", "kernel"], ["changed"], "conv"),
+                onnx.helper.make_node("Add", ["stream", "changed"], ["y"], "add"),
+            ],
+            "residual",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)],
+            [onnx.numpy_helper.from_array(kernel, "kernel")],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", 21)],
+        ir_version=10,
+    )
+    samples = [{"x": np.random.default_rng(1).normal(size=shape).astype(np.float32)}]
+    result, _ = quantise(model, load_recipe("int8"), samples)
+    makers = {output: node.op_type for node in result.graph.node for output in node.output}
+    add = next(node for node in result.graph.node if node.op_type == "Add")
+    assert [makers[name] for name in add.input] == ["Abs", "DequantizeLinear"]
+    assert makers[next(node.input[0] for node in result.graph.node if node.op_type == "Conv")] == "DequantizeLinear"
 
 
 def test_a_recipe_without_fitting_layers_changes_nothing(exported, tmp_path):

@@ -89,7 +89,7 @@ def test_holes_are_small() -> None:
 def test_tasks_are_drawn_by_their_share() -> None:
     source = random()
     drawn = [draw_tasks(source) for _ in range(4000)]
-    assert sum("denoise" in tasks for tasks in drawn) / 4000 == pytest.approx(0.46, abs=0.05)
+    assert sum("denoise" in tasks for tasks in drawn) / 4000 == pytest.approx(0.52, abs=0.05)
     assert sum(not tasks for tasks in drawn) / 4000 == pytest.approx(0.05, abs=0.015)
     assert {task for tasks in drawn for task in tasks} == set(TASKS)
     assert max(len(tasks) for tasks in drawn) == 2

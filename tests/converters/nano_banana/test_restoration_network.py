@@ -73,7 +73,7 @@ def test_deep_levels_begin_awake() -> None:
     torch.manual_seed(0)
     net, photo = RestorationNet(), tile(128, 128)[..., :3].permute(0, 3, 1, 2) / 255
     alive = []
-    for block in [*net.encoder, *net.decoder]:
+    for block in net.blocks():
         block.first.register_forward_hook(
             lambda _, __, output: alive.append((output > 0).any((0, 2, 3)).float().mean())
         )
