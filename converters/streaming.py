@@ -165,13 +165,17 @@ class _Writer:
         span = self._ranges.get(use.tensor)
         biases = {node.inputs[2] for node, _ in weight.value.uses() if len(node.inputs) > 2}
         bias = next(iter(biases), None)
-        values = None
-        if span is not None and bias is not None:
-            values = read(self._component, self._uses[str(bias.name)].tensor)
+        values = None if span is None or bias is None else self._values(bias)
         snr_db = forms.convolution(self._editor, weight, LEAST_SNR_DB["int8"], span, values)
-        if values is not None and snr_db is not None and bias is not None and not bias.uses():
+        if bias is not None and bias.is_initializer() and not bias.uses():
             self._editor.drop(bias)
         return snr_db
+
+    def _values(self, value: ir.Value) -> NDArray[Any] | None:
+        """Return what an initialiser will hold or holds: the exporter adds some of its own. None for a node's output."""
+        if value.name in self._uses:
+            return read(self._component, self._uses[str(value.name)].tensor)
+        return None if value.const_value is None else value.const_value.numpy()
 
     def _rows(self, use: Use) -> Rows:
         if use.tensor in self._component.constants:

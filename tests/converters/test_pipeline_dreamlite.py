@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,32 +11,15 @@ import torch
 from PIL import Image
 from tiny.dreamlite import build
 from tiny.qwen_vl import qwen3_processor
-from tiny.running import Running, difference
+from tiny.running import difference
 
 from converters.calibration import bundled_photographs
 from converters.folder import PipelineFolder
 from converters.pipelines.dreamlite import PIPELINE
 
 pytestmark = pytest.mark.slow
+FAMILY = "dreamlite"
 MOST = 1e-4
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("dreamlite")
-    build(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint):
-    return PIPELINE.open(PipelineFolder.open(str(checkpoint)), (), bundled_photographs())
-
-
-@pytest.fixture(scope="module")
-def graphs(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("graphs")
-    return {component.name: Running(component, folder) for component in model.components}
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_killed_at_ten_moments_it_ends_in_the_same_bytes(checkpoint, tmp_path):
     started = time.monotonic()
     subprocess.run(command(checkpoint, tmp_path / "whole"), check=True, capture_output=True)

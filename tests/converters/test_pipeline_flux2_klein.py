@@ -9,38 +9,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny.flux2_klein import TEXT, build
-from tiny.running import Running, difference
+from tiny.flux2_klein import TEXT
+from tiny.running import difference, opened
 from tokenizers import Tokenizer
 
-from converters.calibration import bundled_photographs
-from converters.folder import PipelineFolder
-from converters.lora import read_lora
 from converters.pipelines.flux2_klein import PIPELINE
 from edge_runtime.canonical_json import plain
 from edge_runtime.errors import ConversionError
 
 pytestmark = pytest.mark.slow
+FAMILY = "flux2_klein"
 MOST = 1e-4
 PROMPT = "make it snowy, and don't touch the {house}"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("flux2_klein")
-    build(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint):
-    return opened(checkpoint)
-
-
-@pytest.fixture(scope="module")
-def graphs(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("graphs")
-    return {component.name: Running(component, folder) for component in model.components}
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +28,6 @@ def original(checkpoint):
     from diffusers import Flux2KleinPipeline
 
     return Flux2KleinPipeline.from_pretrained(checkpoint)
-
-
-def opened(checkpoint: Path, *loras: Path):
-    read = [read_lora(path) for path in loras]
-    return PIPELINE.open(PipelineFolder.open(str(checkpoint)), read, bundled_photographs())
 
 
 @pytest.mark.parametrize("prompt", [PROMPT, "long " * 200])
@@ -154,7 +129,7 @@ def test_layers_after_the_last_hidden_state_are_left_out(model):
 
 def test_a_model_that_is_not_distilled_takes_more_steps(checkpoint, tmp_path):
     base = copied(checkpoint, tmp_path / "base", is_distilled=False)
-    settings = opened(base).settings
+    settings = opened(PIPELINE, base).settings
     assert settings["steps"] == 50
     assert settings["guidance"] == {"text": 4.0}
 
@@ -164,7 +139,7 @@ def test_a_lora_is_added_and_named(checkpoint, model, tmp_path):
     module = "single_transformer_blocks.1.attn.to_out"
     up, down = torch.randn(64, 4), torch.randn(4, 64 + 192)
     save_file({f"transformer.{module}.lora_A.weight": down, f"transformer.{module}.lora_B.weight": up}, lora)
-    fused = opened(checkpoint, lora)
+    fused = opened(PIPELINE, checkpoint, lora)
     name = f"model.{module}.weight"
     before, after = (some.components[1].weights.read(name) for some in (model, fused))
     assert np.abs(after - before - (up @ down).numpy()).max() < 1e-5
@@ -178,7 +153,7 @@ def test_a_text_encoder_that_is_too_shallow_is_refused(checkpoint, tmp_path):
     path.unlink()
     path.write_text(json.dumps({**config, "num_hidden_layers": 20}))
     with pytest.raises(ConversionError, match=r"too few layers.*20.*27"):
-        opened(shallow)
+        opened(PIPELINE, shallow)
 
 
 def copied(checkpoint: Path, folder: Path, **members: object) -> Path:

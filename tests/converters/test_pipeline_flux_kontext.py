@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from tiny.flux_kontext import build
-from tiny.running import Running, difference
+from tiny.running import difference
 from tokenizers import Tokenizer
 
-from converters.calibration import bundled_photographs
-from converters.folder import PipelineFolder
-from converters.pipelines.flux_kontext import PIPELINE
 from edge_runtime.canonical_json import plain
 
 pytestmark = pytest.mark.slow
+FAMILY = "flux_kontext"
 MOST = 1e-4
 PROMPT = "Make it SNOWY, please"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("flux_kontext")
-    build(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint):
-    return PIPELINE.open(PipelineFolder.open(str(checkpoint)), (), bundled_photographs())
-
-
-@pytest.fixture(scope="module")
-def graphs(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("graphs")
-    return {component.name: Running(component, folder) for component in model.components}
 
 
 @pytest.fixture(scope="module")

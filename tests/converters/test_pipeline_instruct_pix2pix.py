@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from tiny.instruct_pix2pix import build
-from tiny.running import Running, difference
+from tiny.running import difference
 from tokenizers import Tokenizer
-
-from converters.calibration import bundled_photographs
-from converters.folder import PipelineFolder
-from converters.pipelines.instruct_pix2pix import PIPELINE
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # the scheduler's, with NumPy 2
 ]
+FAMILY = "instruct_pix2pix"
 MOST = 1e-4
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("instruct_pix2pix")
-    build(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint):
-    return PIPELINE.open(PipelineFolder.open(str(checkpoint)), (), bundled_photographs())
-
-
-@pytest.fixture(scope="module")
-def graphs(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("graphs")
-    return {component.name: Running(component, folder) for component in model.components}
 
 
 @pytest.fixture(scope="module")

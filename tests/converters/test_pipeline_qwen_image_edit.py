@@ -11,9 +11,8 @@ import pytest
 import torch
 from PIL import Image
 from tiny.qwen_image_edit import build, processor, write_lightning
-from tiny.running import Running, difference
+from tiny.running import Running, difference, opened
 
-from converters.calibration import bundled_photographs
 from converters.folder import PipelineFolder
 from converters.lora import read_lora
 from converters.pipelines.qwen_image_edit import PIPELINE, distilled_steps
@@ -39,7 +38,7 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def models(checkpoints):
-    return {name: opened(folder) for name, folder in checkpoints.items()}
+    return {name: opened(PIPELINE, folder) for name, folder in checkpoints.items()}
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +63,6 @@ def originals(checkpoints):
         )
         for name, folder in checkpoints.items()
     }
-
-
-def opened(folder: Path, *loras: Path):
-    return PIPELINE.open(PipelineFolder.open(str(folder)), [read_lora(path) for path in loras], bundled_photographs())
 
 
 def noise(height: int, width: int, seed: int = 0) -> Image.Image:
@@ -222,7 +217,7 @@ def test_both_layouts_of_the_text_encoder_are_read(checkpoints, models):
 def test_lightning_is_fused_and_its_schedule_recorded(checkpoints, models, tmp_path):
     lora = tmp_path / "Qwen-Image-Edit-2509-Lightning-8steps-V1.0-bf16.safetensors"
     write_lightning(lora)
-    model = opened(checkpoints["plus"], lora)
+    model = opened(PIPELINE, checkpoints["plus"], lora)
     plain, fused = (component(some, "denoiser").weights for some in (models["plus"], model))
     name = "transformer_blocks.1.attn.to_out.0"
     file = read_lora(lora).file

@@ -8,35 +8,22 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny.running import Running, difference
-from tiny.umo import build, write_loras
+from tiny.running import Running, difference, opened
+from tiny.umo import write_loras
 
-from converters.calibration import bundled_photographs
 from converters.folder import PipelineFolder
-from converters.lora import read_lora
 from converters.pipelines.umo import PIPELINE
 from edge_runtime.canonical_json import plain
 from edge_runtime.errors import ConversionError
 
 pytestmark = pytest.mark.slow
+FAMILY = "umo"
 MOST = 1e-4
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("umo")
-    build(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def loras(tmp_path_factory) -> tuple[Path, Path]:
     return write_loras(tmp_path_factory.mktemp("loras"))
-
-
-def opened(checkpoint: Path, *loras: Path):
-    read = [read_lora(path) for path in loras]
-    return PIPELINE.open(PipelineFolder.open(str(checkpoint)), read, bundled_photographs())
 
 
 def component(model, name: str):
@@ -46,7 +33,7 @@ def component(model, name: str):
 def test_denoiser_predicts_as_the_transformer_with_both_files_added(checkpoint, loras, tmp_path):
     from diffusers import FluxTransformer2DModel
 
-    model = opened(checkpoint, *loras)
+    model = opened(PIPELINE, checkpoint, *loras)
     denoiser = Running(component(model, "denoiser"), tmp_path)
     transformer = FluxTransformer2DModel.from_pretrained(checkpoint / "transformer")
     untouched = {name: tensor.clone() for name, tensor in transformer.state_dict().items()}
@@ -79,7 +66,7 @@ def test_denoiser_predicts_as_the_transformer_with_both_files_added(checkpoint, 
 def test_text_and_autoencoder_are_those_of_the_checkpoint(checkpoint, loras):
     from tiny.flux_kontext import VAE
 
-    model = opened(checkpoint, *loras)
+    model = opened(PIPELINE, checkpoint, *loras)
     assert [part.name for part in model.components] == [
         "text_encoder", "text_encoder_2", "denoiser", "vae_encoder", "vae_decoder",
     ]  # fmt: skip
@@ -96,7 +83,7 @@ def test_the_later_file_replaces_and_any_other_lora_adds(checkpoint, loras, tmp_
     save_file({f"transformer.{module}.lora_A.weight": down, f"transformer.{module}.lora_B.weight": up}, style)
     names = ("transformer_blocks.0.attn.to_q.weight", "transformer_blocks.1.attn.to_q.weight")
     plain_weights = PipelineFolder.open(str(checkpoint)).weights("transformer")
-    model = opened(checkpoint, *loras, style)
+    model = opened(PIPELINE, checkpoint, *loras, style)
     first, last = (
         component(model, "denoiser").weights.read(f"model.{name}") - plain_weights.read(name) for name in names
     )
@@ -107,7 +94,7 @@ def test_the_later_file_replaces_and_any_other_lora_adds(checkpoint, loras, tmp_
 
 
 def test_what_is_settled(checkpoint, loras):
-    settings = plain(opened(checkpoint, *loras).settings)
+    settings = plain(opened(PIPELINE, checkpoint, *loras).settings)
     assert settings["steps"] == 25
     assert settings["guidance"] == {"embedded": 4.0}
     assert settings["references"]["diagonal"] is True
@@ -120,7 +107,7 @@ def test_flux_without_weights_for_references_is_refused(checkpoint, tmp_path, gi
     name = "transformer.transformer_blocks.0.attn.to_q"
     save_file({f"{name}.lora_A.weight": torch.ones(2, 64), f"{name}.lora_B.weight": torch.ones(64, 2)}, style)
     with pytest.raises(ConversionError, match=r"makes pictures from text.*dit_lora\.safetensors.*UMO_UNO\.safetensors"):
-        opened(checkpoint, *(style for _ in given))
+        opened(PIPELINE, checkpoint, *(style for _ in given))
 
 
 def product(tensors: dict[str, torch.Tensor], layer: str) -> torch.Tensor:

@@ -8,11 +8,20 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from converters.calibration import bundled_photographs
 from converters.capture import capture
+from converters.folder import PipelineFolder
+from converters.lora import read_lora
 from converters.recipe import load_recipe
 from converters.source import ComponentSource
 from converters.streaming import write_component
 from edge_runtime.tensors import Tensor, check_inputs
+
+
+def opened(pipeline, checkpoint: Path, *loras: Path):
+    """Return the model that a family makes of a folder and of LoRA files, as the command does."""
+    read = [read_lora(path) for path in loras]
+    return pipeline.open(PipelineFolder.open(str(checkpoint)), read, bundled_photographs())
 
 
 class Running:
