@@ -67,18 +67,15 @@ class FluxDenoiser(nn.Module):
         guidance: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return float32 (1, image_tokens, channels). `timestep` is 0..1; tables have the text's tokens first."""
-        table = torch.cat((rotary_cos, rotary_sin), dim=1)
-        prediction: torch.Tensor = self.model(
+        return _predicted(
+            self.model,
+            torch.cat((rotary_cos, rotary_sin), dim=1),
             hidden_states=hidden_states,
             encoder_hidden_states=encoder_hidden_states,
             pooled_projections=pooled,
             timestep=timestep,
             guidance=guidance,
-            txt_ids=table[:0],  # the model appends the picture's positions to the text's
-            img_ids=table,
-            return_dict=False,
-        )[0]
-        return prediction
+        )
 
 
 class Flux2Denoiser(nn.Module):
@@ -102,17 +99,20 @@ class Flux2Denoiser(nn.Module):
         guidance: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return float32 (1, image_tokens, channels). `timestep` is 0..1; tables have the text's tokens first."""
-        table = torch.cat((rotary_cos, rotary_sin), dim=1)
-        prediction: torch.Tensor = self.model(
+        return _predicted(
+            self.model,
+            torch.cat((rotary_cos, rotary_sin), dim=1),
             hidden_states=hidden_states,
             encoder_hidden_states=encoder_hidden_states,
             timestep=timestep,
             guidance=guidance,
-            txt_ids=table[:0],
-            img_ids=table,
-            return_dict=False,
-        )[0]
-        return prediction
+        )
+
+
+def _predicted(model: nn.Module, table: torch.Tensor, **inputs: torch.Tensor | None) -> torch.Tensor:
+    """Run diffusers' module with one table of rotary values; it joins the two it takes."""
+    prediction: torch.Tensor = model(**inputs, txt_ids=table[:0], img_ids=table, return_dict=False)[0]
+    return prediction
 
 
 def flux_denoiser(config: Mapping[str, Any], weights: Weights) -> ComponentSource:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from converters.qwen_image_modules import MOST_TEXT_TOKENS, attention
+from converters.qwen_vl import rotated
 from converters.shards import renamed
 from converters.source import Arrays, ComponentSource, Weights
 from converters.text_encoders import MASKED, causal_bias
@@ -105,7 +106,7 @@ class VisionEncoder(nn.Module):
     ) -> torch.Tensor:
         """Let patches attend within their window, or everywhere: (windows, slots, width) -> the same."""
         query, key, value = (part.unflatten(2, (self.heads, -1)) for part in layer.qkv(hidden).chunk(3, dim=2))
-        query, key = (_rotated(part, cos, sin) for part in (query, key))
+        query, key = (rotated(part, cos, sin) for part in (query, key))
         if everywhere:
             query, key, value = (part.flatten(0, 1)[None] for part in (query, key, value))
             bias = bias.flatten()[None]
@@ -154,12 +155,6 @@ class TextEncoder(nn.Module):
             hidden = layer(hidden, attention_mask=attention_bias, position_embeddings=rotary)
         normed: torch.Tensor = self.norm(hidden)
         return normed
-
-
-def _rotated(tensor: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotate the pairs (i, i + half) of the last axis."""
-    first, second = tensor.chunk(2, dim=-1)
-    return tensor * cos + torch.cat((-second, first), dim=-1) * sin
 
 
 def vision_component(config: Any, weights: Weights) -> ComponentSource:

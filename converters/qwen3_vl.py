@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from converters.qwen_vl import rotated
 from converters.shards import renamed, under
 from converters.source import Arrays, ComponentSource, Weights
 from converters.text_encoders import causal_bias
@@ -78,7 +79,7 @@ class VisionEncoder(nn.Module):
     def _attention(self, layer: Any, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
         """Let every patch attend to every other: (patches, width) -> (patches, width)."""
         query, key, value = (part.unflatten(1, (self.heads, -1)) for part in layer.qkv(hidden).chunk(3, dim=1))
-        query, key = (_rotated(part, cos[:, None], sin[:, None]) for part in (query, key))
+        query, key = (rotated(part, cos[:, None], sin[:, None]) for part in (query, key))
         scores = torch.matmul(query.transpose(0, 1) * query.shape[-1] ** -0.5, key.permute(1, 2, 0))
         mixed = torch.matmul(scores.softmax(-1), value.transpose(0, 1))
         result: torch.Tensor = layer.proj(mixed.transpose(0, 1).flatten(1))
@@ -121,12 +122,6 @@ class TextEncoder(nn.Module):
             if place < deepstack.shape[0]:
                 hidden = hidden + nn.functional.embedding(row, deepstack[place]) * is_image
         return hidden
-
-
-def _rotated(tensor: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotate the pairs (i, i + half) of the last axis."""
-    first, second = tensor.chunk(2, dim=-1)
-    return tensor * cos + torch.cat((-second, first), dim=-1) * sin
 
 
 def vision_component(config: Any, weights: Weights) -> ComponentSource:

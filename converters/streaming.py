@@ -172,7 +172,7 @@ class _Writer:
         return snr_db
 
     def _values(self, value: ir.Value) -> NDArray[Any] | None:
-        """Return what an initialiser will hold or holds: the exporter adds some of its own. None for a node's output."""
+        """Return what an initialiser will hold, or holds if it is the exporter's own; None for a node's output."""
         if value.name in self._uses:
             return read(self._component, self._uses[str(value.name)].tensor)
         return None if value.const_value is None else value.const_value.numpy()

@@ -14,11 +14,11 @@ from converters.autoencoders import autoencoder, compression, latent_settings, p
 from converters.calibration import CalibrationData
 from converters.lora import fuse, require_components
 from converters.qwen3_vl import MAX_TOKENS, read_config, text_component, vision_component
+from converters.qwen_vl import preprocessing
 from converters.shards import renamed
 from converters.source import Arrays, ComponentSource, Model, Weights
 from converters.tokenizers_file import tokenizer_json
 from converters.unets import SENSITIVE, DreamLiteDenoiser
-from edge_runtime.errors import ConversionError
 from edge_runtime.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _settings(folder: PipelineFolder, config: Any) -> dict[str, Any]:
         },
         "vision": {
             "pixels": VISION_PIXELS,
-            **_preprocessing(folder),
+            **preprocessing(folder)[0],
             "levels": len(vision.deepstack_visual_indexes),
             "positions_per_side": int(vision.num_position_embeddings**0.5),
             "rotary": {
@@ -168,22 +168,6 @@ def _settings(folder: PipelineFolder, config: Any) -> dict[str, Any]:
             },
         },
     }
-
-
-def _preprocessing(folder: PipelineFolder) -> dict[str, Any]:
-    """Read how pixels become patches; transformers 5 writes it into the processor's own file."""
-    files = [file.name for file in folder.files("processor")]
-    if "preprocessor_config.json" in files:
-        entries = folder.config("processor", "preprocessor_config.json")
-    else:
-        entries = folder.config("processor", "processor_config.json").get("image_processor", {})
-    names = {
-        "mean": "image_mean", "std": "image_std", "patch": "patch_size", "temporal_patch": "temporal_patch_size",
-        "merge": "merge_size",
-    }  # fmt: skip
-    if missing := [name for name in names.values() if name not in entries]:
-        raise ConversionError("the processor doesn't say how pixels become patches", got=f"no {', '.join(missing)}")
-    return {name: entries[entry] for name, entry in names.items()}
 
 
 PIPELINE: Final = DreamLite()

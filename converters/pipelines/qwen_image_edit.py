@@ -16,6 +16,7 @@ from converters.calibration import CalibrationData
 from converters.lora import fuse, require_components
 from converters.qwen25_vl import read_config, text_component, vision_component, window_side
 from converters.qwen_image_modules import PATCH, THETA, qwen_image_denoiser
+from converters.qwen_vl import preprocessing
 from converters.source import Model
 from converters.still_autoencoder import COMPRESSION, still_autoencoder
 from converters.tokenizers_file import tokenizer_json
@@ -171,21 +172,11 @@ def _settings(folder: PipelineFolder, qwen: Any, distilled: int | None) -> dict[
 
 
 def _preprocessing(folder: PipelineFolder) -> dict[str, Any]:
-    """Read how pixels become patches, from the processor's files of transformers 4 or 5."""
-    files = [file.name for file in folder.files("processor")]
-    if "preprocessor_config.json" in files:
-        entries = folder.config("processor", "preprocessor_config.json")
-    else:
-        entries = folder.config("processor", "processor_config.json").get("image_processor", {})
-    names = {
-        "mean": "image_mean", "std": "image_std", "patch": "patch_size", "temporal_patch": "temporal_patch_size",
-        "merge": "merge_size",
-    }  # fmt: skip
-    if missing := [name for name in names.values() if name not in entries]:
-        raise ConversionError("the processor doesn't say how pixels become patches", got=f"no {', '.join(missing)}")
+    """Return how pixels become patches, and between which sizes; without any, those of transformers' own defaults."""
+    patches, entries = preprocessing(folder)
     sizes = entries.get("size") or {}
     return {
-        **{name: entries[entry] for name, entry in names.items()},
+        **patches,
         "least_pixels": entries.get("min_pixels") or sizes.get("shortest_edge") or 56 * 56,
         "most_pixels": entries.get("max_pixels") or sizes.get("longest_edge") or 28 * 28 * 1280,
     }
