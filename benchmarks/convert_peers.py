@@ -2,8 +2,9 @@
 
     python -m benchmarks.convert_peers [--layers 24] [--turns 2]
 
-Each tool runs in a process of its own, import and saving included, on the same weights: linear layers of 4096 x 4096 in
-float32, as an ONNX graph with external data for the others, as safetensors for ours, which captures the graph itself.
+Each tool runs in a process of its own, import and saving included, on the same graph with external data: linear layers
+of 4096 x 4096 in float32. One more row is our way from a checkpoint: the same weights as safetensors, the graph
+captured from torch first.
 Needs `pip install nncf` for two of the rows; without it they are left out and said to be. Memory is private (RssAnon),
 highest value, looked at every 5 ms from outside.
 """
@@ -124,6 +125,15 @@ def write_graph(folder: Path, layers: int) -> None:
 
 
 def ours(folder: Path, layers: int, recipe: str) -> None:
+    """Round the graph."""
+    from converters.graph_file import round_graph
+    from converters.recipe import load_recipe
+
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        round_graph(folder / "model.onnx", Path(out) / "ours.onnx", load_recipe(recipe))
+
+
+def ours_from_torch(folder: Path, layers: int) -> None:
     """Capture the layers from torch and stream the safetensors."""
     import torch
 
@@ -148,7 +158,7 @@ def ours(folder: Path, layers: int, recipe: str) -> None:
         weights=open_shards(folder),
     )
     with tempfile.TemporaryDirectory(dir=folder) as out:
-        write_component(capture(component), component, load_recipe(recipe), Path(out))
+        write_component(capture(component), component, load_recipe("int4-plain"), Path(out))
 
 
 def ort_nbits(folder: Path, layers: int) -> None:
@@ -209,6 +219,7 @@ def nncf_external(folder: Path, layers: int) -> None:
 TOOLS: Final = {
     "ours, plain": lambda folder, layers: ours(folder, layers, "int4-plain"),
     "ours, searched": lambda folder, layers: ours(folder, layers, "int4"),
+    "ours, plain, from torch": ours_from_torch,
     "onnxruntime MatMulNBits": ort_nbits,
     "onnxruntime static (8 bits)": ort_static,
     "nncf in memory": nncf_memory,

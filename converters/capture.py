@@ -7,8 +7,7 @@ state-dict names and get their values while they are streamed (converters/stream
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import onnx_ir as ir
 import torch
@@ -16,44 +15,16 @@ from onnx_ir.passes import common
 from onnxscript import optimizer
 from torch._subclasses import FakeTensorMode
 
+from converters.captured import OPSET, PRODUCER, Captured, Use, absorb_transposes, spell_gemm, uses_of
 from converters.quiet import quiet
-from converters.recipe import Layer
 from converters.source import ComponentSource
 from edge_runtime.errors import ConversionError
 from edge_runtime.tensors import TensorSpec, check_inputs
 
-OPSET: Final = 21
-"""The first with 4-bit integers and block-wise DequantizeLinear."""
-
-PRODUCER: Final = "nanoedge"
 _DTYPES: Final = {
     "float32": torch.float32, "float16": torch.float16, "int64": torch.int64, "int32": torch.int32,
     "uint8": torch.uint8, "int8": torch.int8, "bool": torch.bool,
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
-    """One initialiser of a captured graph: which tensor it holds, as it is or transposed, and what reads it.
-
-    `layer` None is whatever has no recipe of its own: norms, biases, tables.
-    """
-
-    tensor: str
-    transposed: bool
-    layer: Layer | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Captured:
-    """A graph without values. `uses` has every initialiser by its name, in the order in which the graph reads them."""
-
-    model: ir.Model
-    uses: Mapping[str, Use]
-
-    def copy(self) -> Captured:
-        """Return another graph of the same nodes: writing one uses it up."""
-        return Captured(model=self.model.clone(), uses=self.uses)
 
 
 def capture(component: ComponentSource) -> Captured:
@@ -65,7 +36,7 @@ def capture(component: ComponentSource) -> Captured:
     _take_weights_out(model.graph)
     with quiet():
         _tidy(model)
-    _spell_gemm(model.graph)
+    spell_gemm(model.graph)
     uses = _put_weights_back(model.graph, component)
     _name(model, component)
     return Captured(model=model, uses=uses)
@@ -140,49 +111,12 @@ def _take_weights_out(graph: ir.Graph) -> None:
 def _put_weights_back(graph: ir.Graph, component: ComponentSource) -> dict[str, Use]:
     """Turn the inputs that are weights into initialisers without values, transposed where the graph wants it so."""
     wanted = {spec.name for spec in component.inputs}
-    described: dict[str, tuple[Any, ...]] = {}
-    values = {}
-    for value in list(graph.inputs):
-        if value.name in wanted:
-            continue
+    values = {str(value.name): value for value in list(graph.inputs) if value.name not in wanted}
+    for value in values.values():
         graph.inputs.remove(value)
-        values[str(value.name)] = value
-    _absorb_transposes(graph, values, described)
-    order: dict[str, Use] = {}
-    for node in graph:
-        for read in node.inputs:
-            name = "" if read is None else str(read.name)
-            if read is None or read.producer() is not None or name in order or name not in described:
-                continue
-            tensor, transposed = described[name]
-            order[name] = Use(tensor=tensor, transposed=transposed, layer=_layer(read))
-            graph.initializers[name] = read
-    _check_sources(order, component)
-    return order
-
-
-def _absorb_transposes(graph: ir.Graph, values: dict[str, ir.Value], described: dict[str, tuple[Any, ...]]) -> None:
-    """Replace every transposed weight by an initialiser that is stored transposed."""
-    for name, value in values.items():
-        described[name] = (name, False)
-        for node, _ in list(value.uses()):
-            if node.op_type != "Transpose" or value.shape is None or len(value.shape) != 2:
-                continue
-            turned = ir.Value(name=f"{name}.T", shape=ir.Shape(list(value.shape)[::-1]), type=value.type)
-            described[f"{name}.T"] = (name, True)
-            ir.convenience.replace_all_uses_with(node.outputs[0], turned)
-            graph.remove(node, safe=True)
-
-
-def _layer(value: ir.Value) -> Layer | None:
-    users = list(value.uses())
-    if all(node.op_type == "MatMul" and place == 1 for node, place in users) and len(value.shape or ()) == 2:
-        return Layer.MATMUL
-    if all(node.op_type == "Conv" and place == 1 for node, place in users):
-        return Layer.CONVOLUTION
-    if all(node.op_type == "Gather" and place == 0 for node, place in users) and len(value.shape or ()) == 2:
-        return Layer.EMBEDDING
-    return None
+    uses = uses_of(graph, absorb_transposes(graph, values))
+    _check_sources(uses, component)
+    return uses
 
 
 def _check_sources(uses: Mapping[str, Use], component: ComponentSource) -> None:
@@ -194,27 +128,6 @@ def _check_sources(uses: Mapping[str, Use], component: ComponentSource) -> None:
             got=", ".join(missing),
             hint="the checkpoint is incomplete, or of another version of this model",
         )
-
-
-def _spell_gemm(graph: ir.Graph) -> None:
-    """Spell `Gemm` as `MatMul` and `Add`, so that one rule quantises every linear layer."""
-    for node in list(graph):
-        if node.op_type != "Gemm" or node.attributes.get_float("alpha", 1.0) != 1.0:
-            continue
-        if node.attributes.get_float("beta", 1.0) != 1.0 or node.attributes.get_int("transA", False):
-            continue
-        a, b, c = [*node.inputs, None][:3]
-        tape = ir.tape.Tape()
-        if node.attributes.get_int("transB", False):
-            b = tape.op("Transpose", [b], {"perm": [1, 0]})
-        result = tape.op("MatMul", [a, b])
-        if c is not None:
-            result = tape.op("Add", [result, c])
-        old = node.outputs[0]
-        result.shape, result.type = old.shape, old.type
-        name, old.name = old.name, f"{old.name}.gemm"
-        ir.convenience.replace_nodes_and_values(graph, node, [node], tape.nodes, [old], [result])
-        result.name = name
 
 
 def _name(model: ir.Model, component: ComponentSource) -> None:

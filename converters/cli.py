@@ -24,7 +24,9 @@ if TYPE_CHECKING:  # these import torch, and `--help` must not
 @click.argument("source")
 @click.option("--to", "target", default="onnx", show_default=True, help="File format: onnx.")
 @click.option("--recipe", default="int8", show_default=True, help=f"How small: {', '.join(recipe_names())}.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the artifact; must not exist.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder for the artifact, or NAME.onnx; must not exist."
+)
 @click.option(
     "--calibration",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -60,11 +62,14 @@ def convert(
 ) -> None:
     """Convert a model.
 
-    SOURCE is nano-banana, a folder in diffusers layout, or hf:owner/name[@revision]:
+    SOURCE is nano-banana, a folder in diffusers layout, hf:owner/name[@revision], or any float graph, whose weights
+    alone are made smaller then:
 
     nanoedge convert nano-banana --recipe int8 -o my-artifact
 
     nanoedge convert ./FLUX.1-Kontext-dev --recipe int4 -o kontext-int4
+
+    nanoedge convert model.onnx --recipe int4 -o model-int4.onnx
 
     A conversion that was stopped goes on after its last finished component when the same command is run again.
     """
@@ -84,6 +89,9 @@ def convert(
             target,
             planned,
         )
+        return
+    if source.endswith(".onnx") and output is not None and not (planned or loras or checkpoint or calibration):
+        _round_graph(Path(source), output, recipe)
         return
     if planned or loras or output is None:
         raise OptionError(
@@ -116,6 +124,19 @@ def _convert_pipeline(request: PipelineRequest, target: str, planned: bool) -> N
     started = time.monotonic()
     click.echo(conversion_table(pipeline.convert_pipeline(request, ProgressBar())))
     click.echo(f"took {duration(time.monotonic() - started)}", err=True)
+
+
+def _round_graph(source: Path, output: Path, recipe: str) -> None:
+    from converters.graph_file import round_graph
+    from converters.pipeline_tables import layers_table
+    from converters.recipe import load_recipe
+
+    bar = ProgressBar()
+    written = round_graph(
+        source, output, load_recipe(recipe), lambda done, total: bar(source.name, {"done": done, "total": total})
+    )
+    click.echo(layers_table(written.layers))
+    click.echo(f"{output}: {output.stat().st_size + written.data.stat().st_size:,} bytes with {written.data.name}")
 
 
 def table(conversion: Conversion) -> str:

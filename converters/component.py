@@ -70,7 +70,8 @@ def convert_component(
         return replace(exported, note=source.float_note)
     progress(f"quantising with recipe {recipe.name}")
     quantised = folder / f"{source.name}.{recipe.name}{target.suffix}"
-    precision = target.quantise(source, recipe, file, quantised)
+    kept = kept_in_float(source, recipe)
+    precision = target.quantise(replace(source, exclude=source.exclude + kept), recipe, file, quantised)
     if precision == "fp32":
         return replace(exported, note=f"no layer that recipe {recipe.name} quantises")
     progress("comparing with torch")
@@ -81,4 +82,11 @@ def convert_component(
     if slowdown(runners[0], float_runner, source.examples[0]) > SLOWEST:
         return replace(exported, note=f"{precision} ran slower than float where it was converted: kept in float")
     quantised.replace(file)
-    return replace(exported, parity=parity, milliseconds=median_milliseconds(runners[0], source.examples[0]))
+    note = f"layers {', '.join(kept)} stay in float, which is faster than {precision}" if kept else ""
+    milliseconds = median_milliseconds(runners[0], source.examples[0])
+    return replace(exported, parity=parity, milliseconds=milliseconds, note=note)
+
+
+def kept_in_float(source: ComponentSource, recipe: Recipe) -> tuple[str, ...]:
+    """Return the patterns of layers that this recipe's bits would only make slower."""
+    return source.faster_in_float if recipe.fewest_bits == 8 else ()

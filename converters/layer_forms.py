@@ -17,9 +17,8 @@ from converters.graph_editor import GraphEditor, Tape
 from converters.low_rank import split_weight
 from converters.nf4 import restore_nf4, round_nf4
 from converters.recipe import Granularity, WeightScheme
-from converters.slabs import decibels, packed, round_matrix, round_table
-from converters.source import Rows
-from converters.streamed_torch import Range
+from converters.slabs import decibels, packed, round_matrix, round_multiplied, round_table
+from converters.source import Range, Rows
 
 CONTRIB: Final = "com.microsoft"
 _NF4_TYPE: Final = 1
@@ -54,7 +53,7 @@ def integers(editor: GraphEditor, weight: Weight, scheme: WeightScheme, least_db
     if weight.transposed:
         rounded = round_matrix(weight.rows, scheme, (weight.shape[0], weight.shape[1]))
     else:
-        rounded = round_matrix(np.ascontiguousarray(weight.matrix().T), scheme)
+        rounded = round_multiplied(weight.rows, scheme, (weight.shape[0], weight.shape[1]))
     if rounded.snr_db < least_db:
         return None
     dtype = ir.DataType.from_numpy(np.dtype(rounded.dtype))

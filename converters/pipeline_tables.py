@@ -7,6 +7,7 @@ from typing import Any
 
 from converters.pipeline import PipelineConversion
 from converters.progress import duration
+from converters.streaming import LayerRecord
 
 
 def plan_table(described: dict[str, Any]) -> str:
@@ -51,6 +52,19 @@ def conversion_table(conversion: PipelineConversion) -> str:
     total = sum(component.total_bytes for component in manifest.components)
     last = f"{conversion.artifact.folder}: {total:,} bytes, version {conversion.artifact.version}"
     return "\n".join([*aligned(rows), *notes, last])
+
+
+def layers_table(layers: Sequence[LayerRecord]) -> str:
+    """Return one line a precision: tensors, their values, the lowest signal to noise, how many were promoted to it."""
+    rows = [("precision", "tensors", "values", "lowest dB", "promoted")]
+    for precision in sorted({layer.precision for layer in layers}):
+        some = [layer for layer in layers if layer.precision == precision]
+        lowest = "exact" if precision == "fp32" else f"{min(layer.snr_db for layer in some):.1f}"
+        rows.append((
+            precision, f"{len(some):,}", f"{sum(layer.values for layer in some) / 1e6:,.1f} M", lowest,
+            f"{sum(layer.promoted for layer in some):,}",
+        ))  # fmt: skip
+    return "\n".join(aligned(rows))
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -148,6 +148,11 @@ class Recipe:
         if activations and self.calibration is None:
             raise ConversionError(f"recipe {self.name} quantises activations and needs a member 'calibration'")
 
+    @property
+    def fewest_bits(self) -> int:
+        """Return the bits of the smallest weights, 32 when everything stays in float."""
+        return min((scheme.weights.bits for scheme in self.layers.values()), default=32)
+
     @classmethod
     def from_json(cls, name: str, data: object) -> Recipe:
         """Check a recipe read from JSON; raises ConversionError that names the member at fault."""

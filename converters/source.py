@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
 from numpy.typing import NDArray
 
 from converters.calibration import CalibrationData
 from edge_runtime.tensors import Tensor, TensorSpec
 
 if TYPE_CHECKING:
+    import torch
+
     from converters.folder import PipelineFolder
     from converters.lora import Lora
 
@@ -59,6 +60,36 @@ class Weights(Protocol):
         """Return a reader of a tensor's rows: large ones are never held whole. Raises, now or then, as `read` does."""
 
 
+@dataclass(slots=True)
+class Range:
+    """Smallest and largest value that went into a convolution and came out of it; 0 is always inside."""
+
+    input_low: float = 0.0
+    input_high: float = 0.0
+    output_low: float = 0.0
+    output_high: float = 0.0
+
+
+class Streamable(Protocol):
+    """What has values for a captured graph, as ComponentSource has and any other graph may have."""
+
+    @property
+    def name(self) -> str:
+        """Of the files that are written."""
+
+    @property
+    def weights(self) -> Weights | None:
+        """The tensors of a file."""
+
+    @property
+    def constants(self) -> Mapping[str, NDArray[Any]]:
+        """Values that no file has."""
+
+    @property
+    def exclude(self) -> tuple[str, ...]:
+        """Shell patterns of names that stay in float."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentSource:
     """One graph of a model.
@@ -71,7 +102,8 @@ class ComponentSource:
     the first is traced (no symbol may be 1 there), all are compared. `calibration` yields other inputs of the real
     kind. `thresholded` names outputs that jump where another value crosses a threshold: their decibels are reported
     but not limited, an agreement judges them. `float_note`, if not empty, says why the component is never quantised;
-    `exclude` holds shell patterns of layer names that stay in float.
+    `exclude` holds shell patterns of layer names that stay in float, `faster_in_float` of those that do so in 8 bits
+    because float is faster at their size: fewer bits are worth it for their bytes.
     """
 
     name: str
@@ -84,6 +116,7 @@ class ComponentSource:
     agreements: tuple[Agreement, ...] = ()
     thresholded: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    faster_in_float: tuple[str, ...] = ()
     float_note: str = ""
     weights: Weights | None = None
     constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -128,6 +161,8 @@ class Pipeline(Protocol):
 
 def run_module(module: torch.nn.Module, component: ComponentSource, inputs: Arrays) -> dict[str, Tensor]:
     """Run the torch module on one example; output name -> array."""
+    import torch
+
     with torch.inference_mode():
         outputs = module(*(torch.from_numpy(inputs[spec.name].copy()) for spec in component.inputs))
     outputs = (outputs,) if isinstance(outputs, torch.Tensor) else outputs

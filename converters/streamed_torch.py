@@ -6,7 +6,6 @@ A module of 12 billion parameters runs in the memory of its largest layer. Nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from converters.quiet import quiet
-from converters.source import Arrays, ComponentSource, run_module
+from converters.source import Arrays, ComponentSource, Range, run_module
 from edge_runtime.errors import ConversionError
 from edge_runtime.tensors import Tensor
 
@@ -31,23 +30,6 @@ _VALUE_PROPERTIES: Final = ("T", "mT", "H", "mH", "data", "real", "imag")
 _DESCRIPTIONS: Final = ("size", "dim", "numel", "stride", "is_floating_point", "is_complex", "__len__", "__hash__")
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(slots=True)
-class Range:
-    """Smallest and largest value that went into a convolution and came out of it, over all inputs so far."""
-
-    input_low: float = 0.0
-    input_high: float = 0.0
-    output_low: float = 0.0
-    output_high: float = 0.0
-
-    def widen(self, taken: torch.Tensor, given: torch.Tensor) -> None:
-        """Take one run into account; 0 is always inside."""
-        for name, values in (("input", taken), ("output", given)):
-            low, high = torch.aminmax(values)
-            setattr(self, f"{name}_low", min(getattr(self, f"{name}_low"), float(low)))
-            setattr(self, f"{name}_high", max(getattr(self, f"{name}_high"), float(high)))
 
 
 def run_streamed(
@@ -67,7 +49,7 @@ def convolution_ranges(component: ComponentSource, samples: Iterable[Arrays]) ->
 
     def watch(name: str) -> Callable[..., None]:
         def hook(_: nn.Module, taken: tuple[torch.Tensor, ...], given: torch.Tensor) -> None:
-            ranges.setdefault(name, Range()).widen(taken[0], given)
+            widen(ranges.setdefault(name, Range()), taken[0], given)
 
         return hook
 
@@ -77,6 +59,14 @@ def convolution_ranges(component: ComponentSource, samples: Iterable[Arrays]) ->
     for sample in samples:
         _run(module, component, sample, read_source(component), lambda done, total: None)
     return ranges
+
+
+def widen(span: Range, taken: torch.Tensor, given: torch.Tensor) -> None:
+    """Take one run of a convolution into account; 0 is always inside."""
+    for name, values in (("input", taken), ("output", given)):
+        low, high = torch.aminmax(values)
+        setattr(span, f"{name}_low", min(getattr(span, f"{name}_low"), float(low)))
+        setattr(span, f"{name}_high", max(getattr(span, f"{name}_high"), float(high)))
 
 
 def read_source(component: ComponentSource) -> Read:

@@ -17,14 +17,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from converters import layer_forms as forms
-from converters.capture import Captured, Use
+from converters.captured import Captured, Use
 from converters.data_file import DataFile
 from converters.graph_editor import GraphEditor
 from converters.low_rank import pays_off
 from converters.recipe import Format, Granularity, Layer, Recipe, WeightScheme
 from converters.slabs import ENOUGH_DB
-from converters.source import ComponentSource, Rows
-from converters.streamed_torch import Range
+from converters.source import Range, Rows, Streamable
 from edge_runtime.errors import ConversionError
 
 LEAST_SNR_DB: Final[Mapping[str, float]] = {"int4": 14.0, "nf4": 14.0, "int8": 30.0}
@@ -63,7 +62,7 @@ class Streamed:
 
 def write_component(
     captured: Captured,
-    component: ComponentSource,
+    component: Streamable,
     recipe: Recipe,
     folder: Path,
     raised: frozenset[str] = frozenset(),
@@ -93,7 +92,7 @@ def write_component(
     return Streamed(graph=graph_path, data=data_path, data_sha256=sha256, layers=tuple(records))
 
 
-def read(component: ComponentSource, tensor: str) -> NDArray[Any]:
+def read(component: Streamable, tensor: str) -> NDArray[Any]:
     """Return the values of a tensor as the checkpoint has them."""
     if tensor in component.constants:
         return component.constants[tensor]
@@ -101,7 +100,7 @@ def read(component: ComponentSource, tensor: str) -> NDArray[Any]:
     return component.weights.read(tensor)
 
 
-def scheme_for(recipe: Recipe, component: ComponentSource, use: Use, values: int) -> WeightScheme | None:
+def scheme_for(recipe: Recipe, component: Streamable, use: Use, values: int) -> WeightScheme | None:
     """Return how a tensor of so many values is to be rounded, None for float."""
     if use.layer is None or use.layer not in recipe.layers or values < SMALLEST:
         return None
@@ -116,7 +115,7 @@ class _Writer:
     def __init__(
         self,
         captured: Captured,
-        component: ComponentSource,
+        component: Streamable,
         recipe: Recipe,
         editor: GraphEditor,
         ranges: Mapping[str, Range],

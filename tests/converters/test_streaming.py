@@ -17,9 +17,9 @@ from converters.capture import capture
 from converters.recipe import Granularity, Layer, WeightScheme, load_recipe, recipe_names
 from converters.rounding import restore_weight, round_weight
 from converters.slabs import round_matrix, round_table
-from converters.source import ComponentSource, run_module
+from converters.source import ComponentSource, Range, run_module
 from converters.stored import StoredWeights
-from converters.streamed_torch import Range, convolution_ranges, read_source, run_streamed
+from converters.streamed_torch import convolution_ranges, read_source, run_streamed, widen
 from converters.streaming import write_component
 from edge_runtime.engines.onnxruntime import ENGINE
 from edge_runtime.errors import ConversionError
@@ -238,5 +238,5 @@ def test_zeros_and_tiny_values_stay_finite():
 
 def test_a_range_always_holds_zero():
     span = Range()
-    span.widen(torch.tensor([2.0, 3.0]), torch.tensor([-5.0, -4.0]))
+    widen(span, torch.tensor([2.0, 3.0]), torch.tensor([-5.0, -4.0]))
     assert (span.input_low, span.input_high, span.output_low, span.output_high) == (0, 3, -5, 0)
