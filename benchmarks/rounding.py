@@ -32,6 +32,7 @@ from converters.low_rank import pays_off, split_weight
 from converters.nf4 import restore_nf4, round_nf4
 from converters.recipe import Granularity, WeightScheme
 from converters.rounding import restore_weight, round_weight
+from converters.slabs import round_matrix
 from converters.sources.nano_banana import CHECKPOINT
 
 Array = np.ndarray[Any, Any]
@@ -65,6 +66,21 @@ def with_integers(scheme: WeightScheme, weight: Array) -> Rounded:
                 split.codes.size / 2 + split.scales.nbytes + thin)
     codes, scales = round_weight(weight, scheme)
     return lambda: restore_weight(codes, scales, scheme), codes.size / 2 + scales.nbytes
+
+
+def with_zero_points(scheme: WeightScheme, weight: Array) -> Rounded:
+    """Round as recipes with integers and zero points do."""
+    rounded = round_matrix(np.ascontiguousarray(weight.T), scheme)
+    assert rounded.zero_points is not None
+    codes, zeros = (_halves(part)[: size] for part, size in
+                    ((rounded.codes, weight.size), (rounded.zero_points, rounded.scales.size)))
+
+    def restore() -> Array:
+        blocks = [np.repeat(part.reshape(rounded.scales.shape), BLOCK, axis=0)[: len(weight)] for part in
+                  (zeros.astype(np.float32), rounded.scales)]
+        return (codes.reshape(weight.shape).astype(np.float32) - blocks[0]) * blocks[1]
+
+    return restore, rounded.codes.nbytes + rounded.scales.nbytes + rounded.zero_points.nbytes
 
 
 def with_nf4(weight: Array) -> Rounded:
@@ -112,10 +128,12 @@ def with_bitsandbytes(weight: Array) -> Rounded:
 
 PLAIN = WeightScheme(bits=4, granularity=Granularity.BLOCK, group_size=BLOCK)
 SEARCHED = replace(PLAIN, searched=True)
+SHIFTED = replace(PLAIN, zero_points=True)
 METHODS: dict[str, Callable[[Array], Rounded]] = {
-    "ours, 4-bit integers": lambda weight: with_integers(PLAIN, weight),
-    "ours, scales searched (`int4`)": lambda weight: with_integers(SEARCHED, weight),
-    "ours, scales searched, blocks of 16": lambda weight: with_integers(replace(SEARCHED, group_size=16), weight),
+    "ours, zero points (`int4-plain`)": lambda weight: with_zero_points(SHIFTED, weight),
+    "ours, zero points, searched (`int4`)": lambda weight: with_zero_points(replace(SHIFTED, searched=True), weight),
+    "ours, symmetric": lambda weight: with_integers(PLAIN, weight),
+    "ours, symmetric, searched": lambda weight: with_integers(SEARCHED, weight),
     "ours, searched, rank 32 (`int4-lr32`)": lambda weight: with_integers(replace(SEARCHED, rank=32), weight),
     "ours, NF4 (`nf4`)": with_nf4,
     "onnxruntime, default": with_onnxruntime,
