@@ -178,7 +178,7 @@ def _restore(weights: Checkpoint, data: CalibrationData) -> ComponentSource:
         # not on scratches, which move values five times as far: ranges that hold them leave too few steps for the rest,
         # 0.2 dB of noise 25, and training has seen them cut (converters/nano_banana/eight_bits.py)
         calibration=partial(damaged, data.calibration, tuple(task for task in TASKS if task != "repair")),
-        # what reads pixels and what writes them; more in float is slower by 5 % a layer at half size, for 0.04 dB at most
+        # what reads pixels and what writes them; a layer more at half size is 5 % of the time, for 0.04 dB at most
         exclude=("*stem*", "*head*", "*calm*"),
     )
 
