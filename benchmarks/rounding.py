@@ -76,9 +76,9 @@ def with_zero_points(scheme: WeightScheme, weight: Array) -> Rounded:
                     ((rounded.codes, weight.size), (rounded.zero_points, rounded.scales.size)))
 
     def restore() -> Array:
-        blocks = [np.repeat(part.reshape(rounded.scales.shape), BLOCK, axis=0)[: len(weight)] for part in
-                  (zeros.astype(np.float32), rounded.scales)]
-        return (codes.reshape(weight.shape).astype(np.float32) - blocks[0]) * blocks[1]
+        zero, scale = (np.repeat(part.reshape(rounded.scales.shape), scheme.group_size or 1, axis=0)[: len(weight)]
+                       for part in (zeros.astype(np.float32), rounded.scales))
+        return (codes.reshape(weight.shape).astype(np.float32) - zero) * scale
 
     return restore, rounded.codes.nbytes + rounded.scales.nbytes + rounded.zero_points.nbytes
 
@@ -129,9 +129,12 @@ def with_bitsandbytes(weight: Array) -> Rounded:
 PLAIN = WeightScheme(bits=4, granularity=Granularity.BLOCK, group_size=BLOCK)
 SEARCHED = replace(PLAIN, searched=True)
 SHIFTED = replace(PLAIN, zero_points=True)
+BEST = replace(SHIFTED, searched=True)
+WIDE = replace(BEST, group_size=128)
 METHODS: dict[str, Callable[[Array], Rounded]] = {
     "ours, zero points (`int4-plain`)": lambda weight: with_zero_points(SHIFTED, weight),
-    "ours, zero points, searched (`int4`)": lambda weight: with_zero_points(replace(SHIFTED, searched=True), weight),
+    "ours, zero points, searched (`int4`)": lambda weight: with_zero_points(BEST, weight),
+    "ours, the same in blocks of 128 (`int4-b128`)": lambda weight: with_zero_points(WIDE, weight),
     "ours, symmetric": lambda weight: with_integers(PLAIN, weight),
     "ours, symmetric, searched": lambda weight: with_integers(SEARCHED, weight),
     "ours, searched, rank 32 (`int4-lr32`)": lambda weight: with_integers(replace(SEARCHED, rank=32), weight),
