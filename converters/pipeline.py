@@ -12,16 +12,16 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from converters.job import Task
 from converters.recipe import FOLDER, load_recipe
+from converters.work_folder import held
 from edge_runtime import __version__, errors
 from edge_runtime.artifact import Artifact, finish_artifact
 from edge_runtime.errors import ConversionError, OptionError
@@ -32,11 +32,6 @@ TOOLS: Final = ("torch", "diffusers", "transformers", "onnx-ir", "onnxscript", "
 SPARE_SHARE: Final = 1.05
 """Free disk wanted, over the forecast."""
 
-LONGEST_WAIT_S: Final = 5.0
-"""How long a run waits for the process of one that was killed."""
-
-_REQUEST: Final = ".request.json"
-_LOCK: Final = ".lock"
 _LOG: Final = ".log"
 Report = Callable[[str, dict[str, Any]], None]
 """Called with a component's title and a line of the process: {"step": ...} or {"done": ..., "total": ...}."""
@@ -92,7 +87,7 @@ def convert_pipeline(
     if request.checkpoint.startswith("hf:"):  # every component from one commit, even if the branch moves meanwhile
         request = replace(request, checkpoint=described["source"])
     _check_disk(described, work)
-    with _work_folder(work, _fingerprint(request, described)) as lock:
+    with held(work, _fingerprint(request, described)) as lock:
         done = {}
         names = [component["name"] for component in described["components"]]
         for place, name in enumerate(names, 1):
@@ -234,39 +229,6 @@ def _check_disk(described: dict[str, Any], work: Path) -> None:
             allowed=f"at least {(wanted - there) / 1e9:.1f} GB",
             hint="free some, or choose another place or a smaller recipe",
         )
-
-
-@contextmanager
-def _work_folder(work: Path, fingerprint: str) -> Iterator[int]:
-    """Hold the work folder for this process alone and give the lock; what another request left in it is removed."""
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / _LOCK).open("w") as lock:
-        _take(lock, work)
-        request = work / _REQUEST
-        if not request.exists() or request.read_text(encoding="utf-8") != fingerprint:
-            for left in work.iterdir():
-                if left.name != _LOCK:
-                    left.unlink()
-            request.write_text(fingerprint, encoding="utf-8")
-        yield lock.fileno()
-
-
-def _take(lock: IO[str], work: Path) -> None:
-    """Wait a moment for the lock: the process of a run that was killed ends a little later than the run."""
-    import fcntl
-
-    until = time.monotonic() + LONGEST_WAIT_S
-    while True:
-        try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if time.monotonic() > until:
-                raise ConversionError(
-                    "another process converts to this place right now",
-                    got=work,
-                    hint="wait for it, or choose another name",
-                ) from error
-            time.sleep(0.1)
 
 
 def _fingerprint(request: PipelineRequest, described: dict[str, Any]) -> str:
