@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,7 +61,22 @@ def main(source: TextIO = sys.stdin) -> None:
     except OSError as error:
         report({"error": f"{error.strerror or error}: {error.filename or task.folder}", "kind": "ConversionError"})
         raise SystemExit(1) from None
+    except Exception as error:  # noqa: BLE001  (libraries' own, from a configuration that nobody foresaw)
+        if task.component:  # into the conversion's log
+            traceback.print_exc()
+        report({"error": str(_unforeseen(error, task)), "kind": "ConversionError"})
+        raise SystemExit(1) from None
     report({"result": result, "peak_bytes": peak.bytes})
+
+
+def _unforeseen(error: Exception, task: Task) -> ConversionError:
+    what = f"{task.component} can't be converted" if task.component else "the checkpoint's configuration can't be used"
+    lines = str(error).strip().splitlines() or [""]
+    return ConversionError(
+        what,
+        got=f"{type(error).__name__}: {lines[0][:300]}",
+        hint="is a configuration file damaged, or edited? If it is as published, this is a fault of nanoedge",
+    )
 
 
 def describe(task: Task) -> dict[str, Any]:

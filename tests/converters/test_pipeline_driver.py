@@ -151,6 +151,13 @@ def pipeline_class(folder: Path) -> None:
     (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "StableCascadePipeline"}))
 
 
+def strip_configuration(folder: Path) -> None:
+    path = folder / "text_encoder/config.json"
+    config = json.loads(path.read_text())
+    del config["hidden_size"]
+    path.write_text(json.dumps(config))
+
+
 BAD = {
     "missing shard": (drop_shard, "00002-of-00002"),
     "truncated shard": (truncate, "truncated"),
@@ -159,6 +166,7 @@ BAD = {
     "NaN": (changed(poison(np.nan)), "NaN or infinity"),
     "infinity": (changed(poison(np.inf)), "NaN or infinity"),
     "unknown family": (pipeline_class, "StableCascadePipeline"),
+    "configuration": (strip_configuration, "can't be used. Got KeyError: 'hidden_size'"),
     "no index": (lambda folder: (folder / "model_index.json").unlink(), "model_index.json"),
 }
 
