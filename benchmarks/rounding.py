@@ -108,13 +108,21 @@ def with_k_quant(weight: Array) -> Rounded:
             codes.size / 2 + 4 * scales.size + zeros.size / 2)
 
 
-def with_hqq(weight: Array) -> Rounded:
-    """Round as onnxruntime's HQQ does (half-quadratic quantisation, Badri and Shaji 2023), zero points in float."""
+def with_hqq(weight: Array, whole: bool = False) -> Rounded:
+    """Round as onnxruntime's HQQ does (half-quadratic quantisation, Badri and Shaji 2023).
+
+    Its zero points are float; `whole` rounds them to 4 bits too, and the weights once more with them.
+    """
     quantizer = HQQWeightOnlyQuantizer(HQQWeightOnlyQuantConfig(block_size=BLOCK))
     parts = quantizer.quantize_internal(torch.from_numpy(weight).T, bits=4, group_size=BLOCK)
     codes, scales, zeros = (part.numpy() for part in parts)
-    return (lambda: _restored(codes.reshape(*scales.shape, BLOCK), scales, zeros, len(weight)),
-            codes.size / 2 + scales.nbytes + zeros.nbytes)
+    codes = codes.reshape(*scales.shape, BLOCK)
+    if whole:
+        zeros = np.rint(zeros).clip(0, 15)
+        padded = np.pad(weight.T, ((0, 0), (0, -len(weight) % BLOCK))).reshape(codes.shape)
+        codes = np.rint(padded / scales[..., None] + zeros[..., None]).clip(0, 15)
+    return (lambda: _restored(codes, scales, zeros, len(weight)),
+            codes.size / 2 + scales.nbytes + (zeros.size / 2 if whole else zeros.nbytes))
 
 
 def with_bitsandbytes(weight: Array) -> Rounded:
@@ -142,6 +150,7 @@ METHODS: dict[str, Callable[[Array], Rounded]] = {
     "onnxruntime, default": with_onnxruntime,
     "onnxruntime, k_quant": with_k_quant,
     "onnxruntime, HQQ": with_hqq,
+    "onnxruntime, HQQ, zero points of 4 bits": lambda weight: with_hqq(weight, whole=True),
     "bitsandbytes, NF4": with_bitsandbytes,
 }
 
