@@ -38,6 +38,9 @@ _LEFT_DEVIATION: Final = 5.0
 """Standard deviation in 0..255 of the noise that is thought to be left of noise of deviation 50; chosen on photographs
 for training."""
 
+_LEAST_DEVIATION: Final = 0.5
+"""The same of what 8-bit arithmetic leaves in calm areas, whatever the task: half a grey level, which nobody sees."""
+
 
 class Block(nn.Module):
     """Two 3x3 convolutions around a ReLU, added to their input."""
@@ -214,7 +217,7 @@ class Restore(nn.Module):
     def forward(self, image: Tensor, strengths: Tensor) -> Tensor:
         """Return the restored tile; rounding is to nearest."""
         planes = image.permute(0, 3, 1, 2)
-        left = _LEFT_DEVIATION * strengths[:, TASKS.index("denoise")].reshape(1, 1, 1, 1)
+        left = (_LEFT_DEVIATION * strengths[:, TASKS.index("denoise")].reshape(1, 1, 1, 1)).clamp(min=_LEAST_DEVIATION)
         restored = self.calm(self.net(planes[:, :3].float(), strengths), left)
         pixels = restored.clamp(0, 255).to(torch.uint8)
         return torch.cat([pixels, planes[:, 3:]], 1).permute(0, 2, 3, 1)

@@ -195,4 +195,5 @@ def test_a_network_without_residual_scores_like_the_damaged_photo() -> None:
     for value in net.head.parameters():
         torch.nn.init.zeros_(value)
     pair = CONDITIONS["JPEG q10"](data.coffee()[:64, :64], 0)
-    assert mean_psnr(in_torch(net), [pair]) == pytest.approx(psnr(pair.damaged, pair.clean))
+    # but for half a grey level in calm areas
+    assert mean_psnr(in_torch(net), [pair]) == pytest.approx(psnr(pair.damaged, pair.clean), abs=0.02)
