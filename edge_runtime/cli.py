@@ -13,18 +13,16 @@ import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import click
 
 from edge_runtime import __version__
 from edge_runtime.artifact import Artifact
-from edge_runtime.errors import NanoedgeError, OptionError, PlanError, UnknownModelError
+from edge_runtime.errors import NanoedgeError, OptionError, UnknownModelError
 from edge_runtime.plan import Plan
-from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult, Size
+from edge_runtime.request import DEFAULT_MODEL
 
 COMMANDS = "nanoedge.commands"
-_FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
 
 
 class EntryPointGroup(click.Group):
@@ -52,38 +50,6 @@ def cli(verbose: bool) -> None:
 
 
 @click.command()
-@click.argument("photo", type=click.Path(dir_okay=False, path_type=Path))
-@click.argument("instruction", required=False)
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
-              help="Where the result goes: .jpg, .png or .webp.")
-@click.option("--plan", "plan_json", help="An edit plan as JSON (or @FILE) instead of an instruction.")
-@click.option("--mask", type=click.Path(dir_okay=False, path_type=Path),
-              help="A picture that is transparent, or white on black, where the edit belongs.")
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A model's name or an artifact's folder.")
-@click.option("--size", default="auto", show_default=True, help="Fit into this many pixels: 1024 or 1024x768.")
-@click.option("--quality", default=90, show_default=True, help="JPEG and WebP quality, 1 to 100.")
-@click.option("--json", "as_json", is_flag=True, help="Print plan, model, times and warnings as JSON.")
-def edit(
-    photo: Path, instruction: str | None, output: Path, plan_json: str | None, mask: Path | None, model: str, size: str,
-    quality: int, as_json: bool,
-) -> None:
-    """Edit PHOTO as INSTRUCTION says: nanoedge edit photo.jpg "warmer, blur the background" -o out.jpg"""
-    request = EditRequest(
-        image=_read(photo), mask=None if mask is None else _read(mask), instruction=instruction,
-        plan=None if plan_json is None else _plan_data(plan_json), size=Size.parse(size),
-        output_format=_output_format(output), quality=quality,
-    )
-    result = _run(request, model)
-    _write(output, result.image)
-    if as_json:
-        click.echo(json.dumps(_report(result), ensure_ascii=False, indent=2))
-    else:
-        click.echo(f"{output}: {result.width}x{result.height}, {describe(result.plan)}")
-    for warning in result.warnings:
-        click.echo(f"note: {warning}", err=True)
-
-
-@click.command()
 @click.argument("instruction")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A model's name or an artifact's folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
@@ -91,7 +57,7 @@ def plan(instruction: str, model: str, as_json: bool) -> None:
     """Say what INSTRUCTION means, without a photo."""
     from edge_runtime.editor import Editor
 
-    with Editor.open(_artifact_folder(model)) as editor:
+    with Editor.open(artifact_folder(model)) as editor:
         found = editor.plan(instruction)
     click.echo(json.dumps(found.to_json(), ensure_ascii=False) if as_json else describe(found))
 
@@ -106,7 +72,7 @@ def inspect(artifact: str, as_json: bool) -> None:
     """
     from edge_runtime import inspection
 
-    opened = Artifact.open(_artifact_folder(artifact), verify=False)
+    opened = Artifact.open(artifact_folder(artifact), verify=False)
     click.echo(json.dumps(inspection.to_json(opened), indent=2) if as_json else inspection.described(opened))
 
 
@@ -121,7 +87,7 @@ def verify(artifact: str, as_json: bool) -> None:
     """
     from edge_runtime import inspection
 
-    opened = Artifact.open(_artifact_folder(artifact))
+    opened = Artifact.open(artifact_folder(artifact))
     try:
         checks = inspection.verify(opened, _progress)
     finally:
@@ -159,13 +125,6 @@ def main() -> None:
         sys.exit(130)
 
 
-def _run(request: EditRequest, model: str) -> EditResult:
-    from edge_runtime.editor import Editor
-
-    with Editor.open(_artifact_folder(model)) as editor:
-        return editor.edit(request)
-
-
 def _progress(line: str) -> None:
     """Show a line on stderr; a terminal shows only the last one, and an empty line clears it there."""
     if sys.stderr.isatty():
@@ -174,7 +133,8 @@ def _progress(line: str) -> None:
         click.echo(line, err=True)
 
 
-def _artifact_folder(model: str) -> Path:
+def artifact_folder(model: str) -> Path:
+    """Return the folder of a model given by name or folder; raises UnknownModelError."""
     from edge_runtime.editor import EMBEDDED
 
     if model == DEFAULT_MODEL:
@@ -185,32 +145,15 @@ def _artifact_folder(model: str) -> Path:
     raise UnknownModelError("there is no such model", got=model, allowed=allowed)
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return a photo's bytes; raises OptionError when it can't be read."""
     try:
         return path.read_bytes()
     except OSError as error:
         raise OptionError("the photo can't be read", got=f"{path}: {error.strerror}") from error
 
 
-def _plan_data(text: str) -> dict[str, Any]:
-    try:
-        data = json.loads(_read(Path(text[1:])) if text.startswith("@") else text)
-    except ValueError as error:
-        raise PlanError("the plan is not JSON", got=text, hint=str(error)) from error
-    if not isinstance(data, dict):
-        raise PlanError("a plan must be an object with a list 'edits'", got=text)
-    return data
-
-
-def _output_format(path: Path) -> str:
-    if path.suffix.lower() not in _FORMATS:
-        raise OptionError("the output's ending names no format", got=path.name, allowed=", ".join(_FORMATS))
-    if not path.resolve().parent.is_dir():
-        raise OptionError("the output's folder doesn't exist", got=path.parent, hint="create it first")
-    return _FORMATS[path.suffix.lower()]
-
-
-def _write(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
     """Write beside the target and rename, so that nothing half-written is ever left in its place."""
     temporary = ""
     try:
@@ -229,15 +172,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _report(result: EditResult) -> dict[str, Any]:
-    seconds = {stage: round(value, 4) for stage, value in result.seconds.items()}
-    return {
-        "width": result.width, "height": result.height, "media_type": result.media_type,
-        "plan": result.plan.to_json(), "model": result.model, "version": result.version, "seconds": seconds,
-        "warnings": list(result.warnings),
-    }
 
 
 if __name__ == "__main__":

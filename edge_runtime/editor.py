@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -16,13 +17,15 @@ from edge_runtime import images, plugins
 from edge_runtime.artifact import Artifact
 from edge_runtime.engine import engine_for
 from edge_runtime.errors import PlanError
-from edge_runtime.family import Family, Mask, Model, Pixels
+from edge_runtime.family import Abilities, Family, Mask, Model, Painter, Pixels, Planner, Prompt
 from edge_runtime.machine import Machine
+from edge_runtime.options import check_painting, refuse_painting
 from edge_runtime.plan import MASKED, Plan, Vocabulary, parse_plan, within_mask, without_mask
-from edge_runtime.request import EditRequest, EditResult, Step, check_instruction
+from edge_runtime.request import MAX_SEED, EditRequest, EditResult, Step, check_instruction
 
 EMBEDDED = Path(__file__).with_name("embedded") / "nano-banana"
 BEYOND_THRESHOLD = 0.5
+_NO_VOCABULARY = Vocabulary(adjustments=(), regions=(), colors={})
 
 
 class Editor:
@@ -40,27 +43,47 @@ class Editor:
         threads: int | None = None,
         device: str = "cpu",
         limits: images.Limits | None = None,
+        memory_bytes: int | None = None,
     ) -> Editor:
         """Open the artifact in a folder, by default the embedded nano-banana.
 
-        `threads` is by default the number of cores of this process. Raises ArtifactError, EngineError, or
+        `threads` is by default the number of cores of this process. `memory_bytes` bounds what a large model holds open
+        at once; by default it is what the machine has left. Raises ArtifactError, EngineError, or
         MissingExtraError when the engine's library is not installed.
         """
         artifact = Artifact.open(path)
         engine = engine_for(artifact.manifest.target)
         family: Family = plugins.load("families", artifact.manifest.family)
-        model = family.open(artifact, engine, threads=threads or Machine.detect().cores, device=device)
+        cores = threads or Machine.detect().cores
+        model = family.open(artifact, engine, threads=cores, device=device, memory_bytes=memory_bytes)
         return cls(artifact, model, limits or images.Limits())
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Return the adjustments that plans may use."""
-        return self._model.vocabulary
+        """Return the adjustments that plans may use; none for a model that paints."""
+        return self._model.vocabulary if isinstance(self._model, Planner) else _NO_VOCABULARY
+
+    @property
+    def abilities(self) -> Abilities | None:
+        """Return what a model that paints can be asked for; None for one that works by plans."""
+        return self._model.abilities if isinstance(self._model, Painter) else None
 
     def plan(self, instruction: str) -> Plan:
-        """Say what an instruction means, without a photo."""
+        """Say what an instruction means, without a photo; raises PlanError for a model that doesn't work by plans."""
         check_instruction(instruction)
-        return self._model.plan(instruction)
+        if isinstance(self._model, Planner):
+            return self._model.plan(instruction)
+        raise PlanError(
+            "this model paints from the words themselves, without a plan", got=self.artifact.manifest.family,
+            hint="use nano-banana for plans", param="model",
+        )
+
+    def check(self, request: EditRequest) -> None:
+        """Raise InputError for options that this model doesn't have; nothing is decoded for it."""
+        if isinstance(self._model, Planner):
+            refuse_painting(request, self.artifact.manifest.name)
+        else:
+            check_painting(request, self._model.abilities, self.artifact.manifest.name)
 
     def edit(self, request: EditRequest) -> EditResult:
         """Carry out a request; raises InputError for what can't be used."""
@@ -74,29 +97,60 @@ class Editor:
 
     def steps(self, request: EditRequest) -> Generator[Step, None, EditResult]:
         """Carry out a request stage by stage; closing the generator stops the edit."""
+        self.check(request)
+        if isinstance(self._model, Planner):
+            return (yield from self._planned(self._model, request))
+        return (yield from self._painted(self._model, request))
+
+    def _planned(self, model: Planner, request: EditRequest) -> Generator[Step, None, EditResult]:
         clock = _StageClock()
         # the plan first: a request that can't be understood should fail before the costly decoding
-        yield clock.start("text", 0.0)
+        yield clock.start(Step(stage="text", fraction=0.0))
         if request.plan is not None:
-            plan = parse_plan(request.plan, self.vocabulary)
+            plan = parse_plan(request.plan, model.vocabulary)
         else:
-            plan = self._model.plan(request.instruction or "")
-        yield clock.start("decode", 0.05)
+            plan = model.plan(request.instruction or "")
+        yield clock.start(Step(stage="decode", fraction=0.05))
         photo = images.decode(request.image, self.limits, request.size)
         pixels = photo.pixels
         notes: list[str] = []
         mask = self._mask(request, pixels)
-        plan, dropped = _fitted(plan, mask is not None, self.vocabulary, asked=request.plan is not None)
+        plan, dropped = _fitted(plan, mask is not None, model.vocabulary, asked=request.plan is not None)
         if plan.edits:
-            pixels = yield from _clocked(self._model.render(pixels, plan, mask), clock, notes)
-        yield clock.start("encode", 0.9)
+            pixels = yield from _clocked(model.render(pixels, plan, mask), clock, notes)
+        yield clock.start(Step(stage="encode", fraction=0.9))
         has_alpha = photo.has_alpha or any(edit.adjust == "remove" for edit in plan.edits)
+        warnings = (*photo.warnings, *dropped, *_plan_warnings(plan), *notes)
+        return self._result(request, photo, pixels, clock, has_alpha=has_alpha, warnings=warnings, plan=plan)
+
+    def _painted(self, model: Painter, request: EditRequest) -> Generator[Step, None, EditResult]:
+        clock = _StageClock()
+        yield clock.start(Step(stage="decode", fraction=0.0))
+        photo, *others = (images.decode(data, self.limits) for data in (request.image, *request.references))
+        seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
+        names = {"": next(iter(model.abilities.guidance), "")}
+        prompt = Prompt(
+            instruction=request.instruction or "", pictures=(photo.pixels, *(other.pixels for other in others)),
+            seed=seed, mask=self._mask(request, photo.pixels), box=request.size, steps=request.steps,
+            guidance={names.get(name, name): strength for name, strength in request.guidance.items()},
+            negative=request.negative, previews=request.previews,
+        )
+        notes: list[str] = []
+        pixels = yield from _clocked(model.paint(prompt), clock, notes)
+        yield clock.start(Step(stage="encode", fraction=0.98))
+        warnings = (*photo.warnings, *(warning for other in others for warning in other.warnings), *notes)
+        return self._result(request, photo, pixels, clock, has_alpha=False, warnings=warnings, seed=seed)
+
+    def _result(
+        self, request: EditRequest, photo: images.Photo, pixels: Pixels, clock: _StageClock, *, has_alpha: bool,
+        warnings: tuple[str, ...], plan: Plan | None = None, seed: int | None = None,
+    ) -> EditResult:
         output_format = request.output_format or _natural_format(photo.source_format, has_alpha)
-        encoded, media_type, warnings = images.encode(pixels, has_alpha, output_format, request.quality)
+        encoded, media_type, more = images.encode(pixels, has_alpha, output_format, request.quality)
         return EditResult(
             image=encoded, media_type=media_type, width=pixels.shape[1], height=pixels.shape[0], plan=plan,
             model=self.artifact.manifest.name, version=self.artifact.version, seconds=clock.stop(),
-            warnings=(*photo.warnings, *dropped, *_plan_warnings(plan), *notes, *warnings),
+            warnings=(*warnings, *more), seed=seed,
         )
 
     def _mask(self, request: EditRequest, pixels: Pixels) -> Mask | None:
@@ -125,11 +179,11 @@ class _StageClock:
         self._seconds: dict[str, float] = {}
         self._stage, self._since = "", time.perf_counter()
 
-    def start(self, stage: str, fraction: float) -> Step:
-        """End the running stage, start the next and return it as a step."""
+    def start(self, step: Step) -> Step:
+        """Go on to the step's stage, and return the step."""
         self.stop()
-        self._stage = stage
-        return Step(stage=stage, fraction=fraction)
+        self._stage = step.stage
+        return step
 
     def stop(self) -> dict[str, float]:
         """End the running stage and return the seconds of all stages."""
@@ -152,7 +206,7 @@ def _clocked(
             return pixels
         if step.note:
             notes.append(step.note)
-        yield clock.start(step.stage, step.fraction)
+        yield clock.start(step)
 
 
 def _fitted(plan: Plan, has_mask: bool, vocabulary: Vocabulary, asked: bool) -> tuple[Plan, tuple[str, ...]]:

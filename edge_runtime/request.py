@@ -4,14 +4,24 @@ both build `EditRequest`; nothing else spells the options again.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_runtime.errors import InstructionError, OptionError
 from edge_runtime.plan import Plan
 
-MAX_INSTRUCTION_CHARACTERS = 500
+MAX_INSTRUCTION_CHARACTERS = 2000
+"""Of any model; each has a limit of its own below."""
+
+MAX_REFERENCES = 8
+MAX_STEPS = 100
+MAX_SEED = 2**32 - 1
+MAX_GUIDANCE = 50.0
 OUTPUT_FORMATS = ("jpeg", "png", "webp")
 MAX_SIDE_PIXELS = 16384
 DEFAULT_MODEL = "nano-banana"
@@ -20,7 +30,10 @@ _SIZE = re.compile(r"([0-9]{1,6})(?:x([0-9]{1,6}))?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """A box that the result must fit into, in pixels. The photo's aspect ratio is kept; nothing is enlarged."""
+    """A box that the result must fit into, in pixels. The photo's aspect ratio is kept.
+
+    Models that adjust the photo enlarge nothing; those that paint anew fill the box, so it is the size they work at.
+    """
 
     width: int
     height: int
@@ -46,6 +59,11 @@ class EditRequest:
 
     `mask` is an encoded picture of the photo's proportions: transparent where the edit belongs, as in OpenAI's API, or
     without transparency white where it belongs.
+
+    The rest is for models that paint by denoising; others refuse it. `references` are further encoded pictures that the
+    instruction may speak of, the photo being the first. Equal `seed`s give equal pictures; without one it is drawn.
+    `guidance` is by name, `{"": 4.0}` meaning the model's main one. `negative` says what shall not be seen. `previews`
+    asks for early pictures in the steps.
     """
 
     image: bytes = field(repr=False)
@@ -56,6 +74,12 @@ class EditRequest:
     size: Size | None = None
     output_format: str | None = None
     quality: int = 90
+    references: tuple[bytes, ...] = field(default=(), repr=False)
+    steps: int | None = None
+    seed: int | None = None
+    guidance: Mapping[str, float] = field(default_factory=dict)
+    negative: str | None = None
+    previews: bool = False
 
     def __post_init__(self) -> None:
         if (self.instruction is None) == (self.plan is None):
@@ -69,37 +93,68 @@ class EditRequest:
             )
         if not 1 <= self.quality <= 100:
             raise OptionError("quality is out of range", got=self.quality, allowed="1 to 100", param="quality")
+        self._check_painting()
+
+    def _check_painting(self) -> None:
+        """Raise OptionError for numbers that no model takes."""
+        if len(self.references) > MAX_REFERENCES:
+            raise OptionError(
+                "too many pictures", got=1 + len(self.references), allowed=f"1 to {1 + MAX_REFERENCES}", param="image"
+            )
+        for name, value, least, most in (("steps", self.steps, 1, MAX_STEPS), ("seed", self.seed, 0, MAX_SEED)):
+            if value is not None and not least <= value <= most:
+                raise OptionError(f"{name} is out of range", got=value, allowed=f"{least} to {most}", param=name)
+        for name, strength in self.guidance.items():
+            if not (math.isfinite(strength) and 0 <= strength <= MAX_GUIDANCE):
+                raise OptionError(
+                    f"{name or 'the'} guidance is out of range".strip(), got=strength, allowed=f"0 to {MAX_GUIDANCE:g}",
+                    param="guidance_scale",
+                )
+        if self.negative is not None and len(self.negative) > MAX_INSTRUCTION_CHARACTERS:
+            raise OptionError(
+                "the negative prompt is too long", got=f"{len(self.negative)} characters",
+                allowed=f"at most {MAX_INSTRUCTION_CHARACTERS} characters", param="negative_prompt",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditResult:
-    """The encoded result with how it came about. `seconds` is per stage: decode, text, vision, render, encode."""
+    """The encoded result with how it came about.
+
+    `seconds` is per stage: decode, text, vision, render, encode; or decode, text, photo, denoise, paint, encode.
+    A model that paints has no plan, but the `seed` that repeats the picture.
+    """
 
     image: bytes = field(repr=False)
     media_type: str
     width: int
     height: int
-    plan: Plan
+    plan: Plan | None
     model: str
     version: str
     seconds: Mapping[str, float]
     warnings: tuple[str, ...] = ()
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """Progress of a running edit: the stage that starts now and the share that is done, 0..1.
 
-    `note` is a sentence for the user about what was left out or is likely to disappoint.
+    `note` is a sentence for the user about what was left out or is likely to disappoint. `done` and `steps` count the
+    passes of a denoiser; `preview` is an early look at the picture, uint8 (height, width, 4), small.
     """
 
     stage: str
     fraction: float
     note: str = ""
+    done: int = 0
+    steps: int = 0
+    preview: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
 
 
 def check_instruction(text: str) -> None:
-    """Raise InstructionError unless the instruction has 1 to 500 characters of text."""
+    """Raise InstructionError unless the instruction has 1 to 2000 characters of text."""
     if not text.strip():
         raise InstructionError("the instruction is empty", hint="say what to change, e.g. 'warmer'", param="prompt")
     if len(text) > MAX_INSTRUCTION_CHARACTERS:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge_runtime.editor import EMBEDDED, Editor
 from edge_runtime.errors import ArtifactError, UnknownModelError
+from edge_runtime.family import Abilities
 from edge_runtime.plan import Plan, Vocabulary
 from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult
 
@@ -40,6 +41,10 @@ class EditService:
     def vocabulary(self, model: str = DEFAULT_MODEL) -> Vocabulary:
         """Return a model's adjustments; raises UnknownModelError."""
         return self._editor(model).vocabulary
+
+    def abilities(self, model: str = DEFAULT_MODEL) -> Abilities | None:
+        """Return what a model that paints can be asked for; None for one that works by plans or isn't here."""
+        return self._editors[model].abilities if model in self._editors else None
 
     def plan(self, instruction: str, model: str = DEFAULT_MODEL) -> Plan:
         """Say what an instruction means to a model."""

@@ -43,16 +43,19 @@ def plan() -> Response:
 
 
 def _edit_request(fields: Fields) -> EditRequest:
-    size = fields.get("size")
+    size, model = fields.get("size"), fields.text("model") or DEFAULT_MODEL
+    paints = current_node().service.abilities(model) is not None
     return EditRequest(
         image=_photo(fields),
         mask=mask(fields),
         instruction=_instruction(fields),
         plan=fields.plan(),
-        model=fields.text("model") or DEFAULT_MODEL,
+        model=model,
         size=Size.parse(str(size)) if size is not None else None,
         output_format=fields.text("output_format") or _accepted_format(),
         quality=fields.integer("quality", 90),
+        references=tuple(upload(part, "reference") for part in fields.files("reference")) if paints else (),
+        **(fields.painting() if paints else {}),
     )
 
 
@@ -100,7 +103,7 @@ def _answer(result: EditResult, warnings: tuple[str, ...]) -> dict[str, object]:
         "media_type": result.media_type,
         "width": result.width,
         "height": result.height,
-        "plan": result.plan.to_json(),
+        **how(result),
         "model": result.model,
         "version": result.version,
         "seconds": dict(result.seconds),
@@ -108,11 +111,17 @@ def _answer(result: EditResult, warnings: tuple[str, ...]) -> dict[str, object]:
     }
 
 
+def how(result: EditResult) -> dict[str, object]:
+    """Return what repeats an edit: its plan, or the seed of a model that paints."""
+    return {"seed": result.seed} if result.plan is None else {"plan": result.plan.to_json()}
+
+
 def _image(result: EditResult, warnings: tuple[str, ...]) -> Response:
     response = Response(result.image, mimetype=result.media_type)
     response.headers["X-Model"] = result.model
     response.headers["X-Version"] = result.version
-    response.headers["X-Plan"] = json.dumps(result.plan.to_json())
+    for name, value in how(result).items():
+        response.headers[f"X-{name.title()}"] = json.dumps(value)
     if warnings:
         response.headers["X-Warnings"] = json.dumps(warnings)
     return response

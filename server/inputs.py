@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from flask import Request
 from werkzeug.datastructures import FileStorage
@@ -18,6 +19,7 @@ from edge_runtime.errors import ImageError, InputError, OptionError, PlanError
 
 FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 _MAX_NAMED = 20
+_Number = TypeVar("_Number", int, float)
 
 
 class Fields:
@@ -95,6 +97,35 @@ class Fields:
         """Name the members that nobody asked for."""
         unknown = sorted({*self._values, *self._files} - self._known)
         return tuple(f"unknown field ignored: {name[:80]}" for name in unknown[:_MAX_NAMED])
+
+
+    def painting(self) -> dict[str, Any]:
+        """Return the members for models that paint, as EditRequest names them; raises OptionError.
+
+        Both names of a member are read: those of diffusers' pipelines, and the command's.
+        """
+        steps, seed = (self._number(int, *names) for names in (("num_inference_steps", "steps"), ("seed",)))
+        strengths = {
+            "": self._number(float, "guidance_scale", "true_cfg_scale", "guidance"),
+            "image": self._number(float, "image_guidance_scale"),
+        }
+        return {
+            "steps": steps, "seed": seed, "negative": self.text("negative_prompt"),
+            "guidance": {name: strength for name, strength in strengths.items() if strength is not None},
+        }
+
+    def _number(self, kind: type[_Number], *names: str) -> _Number | None:
+        """Return a number, which a form sends as text, or None; raises OptionError."""
+        value = self.get(*names)
+        if value is None or value == "":
+            return None
+        try:
+            if isinstance(value, bool):
+                raise ValueError
+            return kind(str(value))
+        except ValueError as error:
+            what = "a whole number" if kind is int else "a number"
+            raise OptionError(f"{names[0]} must be {what}", got=value, param=names[0]) from error
 
 
 def parse_json(text: str | bytes, name: str) -> object:

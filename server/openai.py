@@ -1,7 +1,8 @@
 """`POST /v1/images/edits` for clients of OpenAI's API: `client.images.edit(...)` works unchanged.
 
-What can't be done here (several photos, several results, streaming, result URLs) is refused with a message;
-options without a meaning here are ignored with a warning in the answer. `size` is a box that the result fits into.
+Several images go to models that take several. What can't be done here (several results, streaming, result URLs) is
+refused with a message; options without a meaning here are ignored with a warning in the answer. `size` is a box that
+the result fits into.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from edge_runtime.errors import ImageError, InstructionError, OptionError
 from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult, Size
+from server.edits import how
 from server.inputs import FORM_TYPES, Fields, from_url, mask, upload
 from server.node import current_node
 
@@ -27,7 +29,7 @@ _PATCH_PIXELS = 32
 
 @blueprint.post("/v1/images/edits")
 def edit() -> Response:
-    """Edit one photo; answers the images object of OpenAI's API with our extras."""
+    """Edit a photo; answers the images object of OpenAI's API with our extras."""
     fields: list[Fields] = []
 
     def build() -> EditRequest:
@@ -40,16 +42,21 @@ def edit() -> Response:
 
 def _edit_request(fields: Fields) -> EditRequest:
     _refuse_the_impossible(fields)
+    model = fields.text("model") or DEFAULT_MODEL
+    abilities = current_node().service.abilities(model)
+    photo, *others = _photos(fields, 1 if abilities is None else abilities.pictures)
     return EditRequest(
-        image=_photo(fields),
+        image=photo,
+        references=tuple(others),
         mask=mask(fields),
         instruction=_prompt(fields),
         plan=fields.plan(),
-        model=fields.text("model") or DEFAULT_MODEL,
+        model=model,
         size=Size.parse(fields.text("size") or "auto"),
         output_format=fields.text("output_format") or None,
         # OpenAI counts from 0, our encoders from 1.
         quality=max(1, _compression(fields)),
+        **({} if abilities is None else fields.painting()),
     )
 
 
@@ -81,20 +88,22 @@ def _prompt(fields: Fields) -> str | None:
     return None if not prompt and fields.get("plan") is not None else prompt
 
 
-def _photo(fields: Fields) -> bytes:
+def _photos(fields: Fields, most: int) -> list[bytes]:
+    """Return the photo, and further pictures for models that take several."""
     parts, sent = fields.files("image", "image[]"), fields.get("url", "url[]")
     urls = [sent] if isinstance(sent, str) else cast("list[str]", sent or [])
     given = len(parts) + len(urls)
-    if given > 1:
+    if given > most:
         raise ImageError(
-            "one photo is edited at a time", got=f"{given} images", allowed="one", code="too_many_images", param="image"
+            "one photo is edited at a time" if most == 1 else "too many images for this model", got=f"{given} images",
+            allowed="one" if most == 1 else f"at most {most}", code="too_many_images", param="image",
         )
     if not given:
         raise ImageError(
             "the image is missing", hint="send the photo as the file part 'image', or its address as 'url'",
             code="missing_image", param="image",
         )
-    return upload(parts[0], "image") if parts else from_url(urls[0])
+    return [*(upload(part, "image") for part in parts), *map(from_url, urls)]
 
 
 def _answer(result: EditResult, fields: Fields) -> dict[str, object]:
@@ -104,7 +113,7 @@ def _answer(result: EditResult, fields: Fields) -> dict[str, object]:
         "size": f"{result.width}x{result.height}",
         "output_format": result.media_type.removeprefix("image/"),
         "usage": _usage(result, fields),
-        "plan": result.plan.to_json(),
+        **how(result),
         "x_model": result.model,
         "x_version": result.version,
         "x_seconds": dict(result.seconds),

@@ -21,8 +21,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import OptionError
+from edge_runtime.heap import limit_heap
 from server.config import ServerConfig
-from server.heap import limit_heap
 
 if TYPE_CHECKING:
     from flask import Flask

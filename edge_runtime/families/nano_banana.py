@@ -301,8 +301,10 @@ class NanoBananaFamily:
 
     name = "nano-banana"
 
-    def open(self, artifact: Artifact, engine: Engine, *, threads: int, device: str = "cpu") -> NanoBanana:
-        """Check the settings; graphs are opened on first use."""
+    def open(
+        self, artifact: Artifact, engine: Engine, *, threads: int, device: str = "cpu", memory_bytes: int | None = None
+    ) -> NanoBanana:
+        """Check the settings; graphs are opened on first use, all together a few megabytes."""
         return NanoBanana(artifact, engine, threads, device)
 
 

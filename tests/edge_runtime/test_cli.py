@@ -56,7 +56,7 @@ def test_version() -> None:
         (("edit", "{photo}", "warmer", "-o", "nowhere/out.jpg"), 2, "folder doesn't exist"),
         (("edit", "missing.jpg", "warmer", "-o", "out.jpg"), 2, "missing.jpg"),
         (("edit", "{photo}", "", "-o", "out.jpg"), 2, "empty"),
-        (("edit", "{photo}", "x" * 10_000, "-o", "out.jpg"), 2, "1 to 500"),
+        (("edit", "{photo}", "x" * 10_000, "-o", "out.jpg"), 2, "1 to 2000"),
         (("edit", "{photo}", "-o", "out.jpg"), 2, "instruction or a plan"),
         (("edit", "{photo}", "--plan", "{", "-o", "out.jpg"), 2, "not JSON"),
         (("edit", "{photo}", "--plan", '{"edits": [{"adjust": "heat"}]}', "-o", "out.jpg"), 2, "heat"),

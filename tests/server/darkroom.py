@@ -63,6 +63,9 @@ class Darkroom:
             raise UnknownModelError("there is no such model", got=model, allowed="nano-banana", param="model")
         return self._vocabulary
 
+    def abilities(self, model: str = "nano-banana") -> None:
+        """It works by plans."""
+
     def plan(self, instruction: str, model: str = "nano-banana") -> Plan:
         self.vocabulary(model)
         edits = tuple(edit for word, edit in WORDS.items() if word in instruction.lower())

@@ -1,0 +1,65 @@
+"""Shows how far a painting is, on stderr: a bar on a terminal, a line a step elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Final, TextIO
+
+from edge_runtime.request import Step
+
+_WIDTH: Final = 24
+_STAGES: Final = {
+    "text": "reading the instruction", "photo": "looking at the pictures", "denoise": "painting",
+    "paint": "finishing the picture", "encode": "writing",
+}
+
+
+class EditProgress:
+    """Takes the steps of an edit by a model that paints."""
+
+    def __init__(self, to: TextIO | None = None) -> None:
+        self._to = to or sys.stderr
+        self._live = self._to.isatty()
+        self._first_pass: tuple[float, int] | None = None
+        self._shown = ""
+
+    def __call__(self, step: Step) -> None:
+        """Show a step."""
+        if step.stage not in _STAGES:
+            return
+        line = _STAGES[step.stage]
+        if step.steps:
+            if self._first_pass is None:
+                self._first_pass = (time.monotonic(), step.done)
+            line = f"step {step.done} of {step.steps}{self._left(step)}"
+        if self._live:
+            filled = round(_WIDTH * step.fraction)
+            self._to.write(f"\r[{'#' * filled}{'.' * (_WIDTH - filled)}] {line:<50}")
+            self._to.flush()
+        elif line != self._shown:
+            self._to.write(f"{line}\n")
+        self._shown = line
+
+    def clear(self) -> None:
+        """Take the bar away."""
+        if self._live and self._shown:
+            self._to.write(f"\r{'':<{_WIDTH + 53}}\r")
+            self._to.flush()
+
+    def _left(self, step: Step) -> str:
+        """Return the time that the remaining passes will take, from those that are done."""
+        assert self._first_pass is not None
+        began, before = self._first_pass
+        if step.done <= before:
+            return ""
+        seconds = (time.monotonic() - began) / (step.done - before) * (step.steps - step.done)
+        return f", {duration(seconds)} left"
+
+
+def duration(seconds: float) -> str:
+    """Return `8 s`, `3 min`, `1 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
