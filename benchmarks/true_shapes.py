@@ -84,6 +84,38 @@ def write_checkpoint(model: str, folder: Path) -> None:
     for part, (name, settings) in PARTS[model].items():
         shutil.rmtree(folder / part)
         _write_part(folder / part, name, settings)
+    if model == "dreamlite":
+        _write_words(folder)
+
+
+def _write_words(folder: Path) -> None:
+    """Put a tokenizer that knows words in the place of the tests' tokenizer of bytes, whose texts are far longer.
+
+    Its merges are learned from the template, so that a text has about the number of tokens that Qwen's gives it.
+    """
+    from tiny.qwen_vl import SPECIAL_TOKENS, save_tokenizer
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    from converters.pipelines.dreamlite import INSTRUCTION, TEMPLATE
+
+    words = Tokenizer(models.BPE())
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=2000, initial_alphabet=alphabet, show_progress=False)
+    words.train_from_iterator([TEMPLATE, INSTRUCTION, "make it snowy"], trainer)
+    learned = json.loads(words.to_str())["model"]
+    vocabulary = dict(learned["vocab"])
+    for token in SPECIAL_TOKENS:
+        vocabulary[token] = len(vocabulary)
+    merges = [tuple(merge) for merge in learned["merges"]]
+    for part in ("tokenizer", "processor"):
+        save_tokenizer(folder / part, vocabulary, merges)
+    path = folder / "text_encoder" / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("image", "video", "vision_start", "vision_end"):
+        config[f"{name}_token_id"] = vocabulary[f"<|{name}{'' if '_' in name else '_pad'}|>"]
+    path.write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def _write_part(folder: Path, name: str, settings: Mapping[str, Any]) -> None:

@@ -69,6 +69,10 @@ def flux_model(
 
 
 def scheduler_settings(folder: PipelineFolder) -> dict[str, Any]:
-    """Return the checkpoint's scheduler without what only diffusers needs; FLUX's own shift where it says none."""
+    """Return the checkpoint's scheduler without what only diffusers needs; FLUX's own shift where it says none.
+
+    The configurations as published don't name the kind of shift, which diffusers takes to be exponential.
+    """
     config = {name: value for name, value in folder.config("scheduler").items() if not name.startswith("_")}
-    return {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15, **config}
+    shift = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
+    return {**shift, "time_shift_type": "exponential", **config}

@@ -48,6 +48,9 @@ MULTIPLE_PIXELS: Final = 16
 """diffusers floors to multiples of 8 and then prepares the picture in multiples of 16: only those agree."""
 
 LARGEST_PIXELS: Final = 2048
+AREA: Final = 1024 * 1024
+"""What it was trained at; photos of fewer pixels are edited at their own size."""
+
 # what diffusers' scheduler takes where a checkpoint is silent
 _SCHEDULER: Final = {
     "num_train_timesteps": 1000, "shift": 1.0, "use_dynamic_shifting": False, "time_shift_type": "exponential",
@@ -139,7 +142,7 @@ def _settings(folder: PipelineFolder, config: Any) -> dict[str, Any]:
         "scheduler": {**_SCHEDULER, **scheduler},
         "steps": defaults["steps"],
         "guidance": dict(defaults["guidance"]),
-        "size": {"multiple": MULTIPLE_PIXELS, "largest": LARGEST_PIXELS},
+        "size": {"multiple": MULTIPLE_PIXELS, "largest": LARGEST_PIXELS, "area": AREA, "enlarges": False},
         "latents": latent_settings(folder.config("vae"), folder.weights("vae")),
         "text": {
             "template": TEMPLATE,

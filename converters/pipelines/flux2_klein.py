@@ -23,7 +23,8 @@ LAYERS: Final = (9, 18, 27)
 """Of the text encoder: the hidden states that stand side by side in a token."""
 
 SETTINGS: Final[dict[str, Any]] = {
-    "size": {"multiple": 16, "area": 1024 * 1024},
+    # as diffusers does: a smaller photo is edited at its own size, a larger one at the area that references are cut to
+    "size": {"multiple": 16, "area": 1024 * 1024, "enlarges": False},
     "schedule": {"shift": "empirical", "latents_per_token": 4},
     "references": {"most": 4, "first": 10, "step": 10, "diagonal": False, "area": 1024 * 1024, "multiple": 16},
     # positions: text is counted along the last axis

@@ -23,7 +23,8 @@ PREFERRED_PIXELS: Final = (
 
 SETTINGS: Final[dict[str, Any]] = {
     "steps": 28,
-    "guidance": {"embedded": 2.5},
+    # the first is a number that the transformer takes; the other, above 1, guides away from the negative prompt
+    "guidance": {"embedded": 2.5, "text": 1.0},
     "size": {"multiple": 16, "area": 1024 * 1024, "preferred": [list(size) for size in PREFERRED_PIXELS]},
     # the shift of the schedule follows the picture's tokens; the reference's don't count
     "schedule": {"shift": "linear", "latents_per_token": 4},

@@ -5,7 +5,7 @@ The safety checker that checkpoints of this class carry isn't part of the artifa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from converters.source import Arrays, ComponentSource, Model, Weights
 from converters.text_encoders import clip_text, token_settings
 from converters.tokenizers_file import tokenizer_json
 from converters.unets import SENSITIVE, StableDiffusionDenoiser
+from edge_runtime.errors import ConversionError
 from edge_runtime.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -31,6 +32,13 @@ STEPS: Final = 20
 
 GUIDANCE: Final = {"text": 7.5, "image": 1.5}
 LARGEST_PIXELS: Final = 2048
+AREA: Final = 512 * 512
+"""What Stable Diffusion 1.5 was trained at and the paper's demo scales photos to, in proportion.
+
+Photos of fewer pixels are edited at their own size, as diffusers does; larger results are to be had by asking.
+"""
+
+SCHEDULER_CLASS: Final = "EulerAncestralDiscreteScheduler"
 # what diffusers' EulerAncestralDiscreteScheduler takes where a checkpoint is silent
 _SCHEDULER: Final = {
     "num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear",
@@ -111,23 +119,35 @@ def _denoiser(folder: PipelineFolder, weights: Weights, tokens: int) -> Componen
 
 
 def _settings(folder: PipelineFolder) -> dict[str, Any]:
-    scheduler = folder.config("scheduler")
+    scheduler = _scheduler(folder.config("scheduler"))
     return {
         "pipeline": folder.pipeline,
-        "scheduler": {
-            **_SCHEDULER,
-            **{name: value for name, value in scheduler.items() if not name.startswith("_")},
-        },
-        "scheduler_class": scheduler.get("_class_name", "EulerAncestralDiscreteScheduler"),
+        "scheduler": scheduler,
+        "scheduler_class": SCHEDULER_CLASS,
         "steps": STEPS,
         "guidance": dict(GUIDANCE),
-        "size": {"multiple": compression(folder.config("vae")), "largest": LARGEST_PIXELS},
+        "size": {
+            "multiple": compression(folder.config("vae")), "largest": LARGEST_PIXELS, "area": AREA, "enlarges": False,
+        },
         "latents": latent_settings(folder.config("vae"), folder.weights("vae")),
         "text": {
             "negative": "",
             **token_settings(folder.folder("tokenizer"), folder.config("text_encoder")["max_position_embeddings"]),
         },
     }
+
+
+def _scheduler(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that count; raises ConversionError for a scheduler that the runtime doesn't have."""
+    scheduler = {**_SCHEDULER, **{name: value for name, value in config.items() if not name.startswith("_")}}
+    kind = config.get("_class_name", SCHEDULER_CLASS)
+    if (kind, scheduler["prediction_type"]) != (SCHEDULER_CLASS, "epsilon"):
+        raise ConversionError(
+            "the checkpoint's scheduler can't be run", got=f"{kind} for {scheduler['prediction_type']}",
+            allowed=f"{SCHEDULER_CLASS} for epsilon",
+            hint="a model that predicts epsilon may be saved with that class: its from_config(pipe.scheduler.config)",
+        )
+    return scheduler
 
 
 PIPELINE: Final = InstructPix2Pix()

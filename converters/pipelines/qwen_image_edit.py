@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 TRANSFORMER: Final = "transformer"
 AREA: Final = 1024 * 1024
 DROPPED_TOKENS: Final = 64
+LONGEST_INSTRUCTION: Final = 1024
+"""In tokens, the limit of diffusers' pipelines."""
+
 TEMPLATE: Final = (
     "<|im_start|>system\nDescribe the key features of the input image (color, shape, size, texture, objects, "
     "background), then explain how the user's text instruction should alter or modify the image. Generate a new image "
@@ -148,6 +151,8 @@ def _settings(folder: PipelineFolder, qwen: Any, distilled: int | None) -> dict[
             "picture": kind["picture"],
             "negative": " ",
             "dropped_tokens": DROPPED_TOKENS,
+            "most_tokens": LONGEST_INSTRUCTION,
+            "positions": "multimodal",  # as the weights were trained; see edge_runtime/families/qwen_image_edit.py
             "image_token": qwen.image_token_id,
             "layers": text.num_hidden_layers,
             "final_norm": True,

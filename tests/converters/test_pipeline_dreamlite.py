@@ -16,6 +16,8 @@ from tiny.running import difference
 from converters.calibration import bundled_photographs
 from converters.folder import PipelineFolder
 from converters.pipelines.dreamlite import PIPELINE
+from edge_runtime.diffusion import qwen_vl
+from edge_runtime.diffusion.settings import Settings
 
 pytestmark = pytest.mark.slow
 FAMILY = "dreamlite"
@@ -44,30 +46,16 @@ def test_qwen_sees_and_reads_as_the_original(model, graphs, original, pixels, wo
         seen = encoder.model.visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"])
         encoder(**inputs, output_hidden_states=True)
     hook.remove()
-    rows, columns = inputs["image_grid_thw"][0, 1:].tolist()
-    index, weight = learned_positions(rows, columns, settings.vision)
-    cos, sin = vision_rotary(rows, columns, settings.vision)
-    vision = graphs["vision_encoder"](
-        patches=inputs["pixel_values"].numpy(),
-        position_index=index,
-        position_weight=weight,
-        rotary_cos=cos,
-        rotary_sin=sin,
-    )
-    ids = inputs["input_ids"].numpy()
-    is_image = ids == settings.text["image_token"]
-    cos, sin = text_rotary(text_positions(is_image[0], rows // 2, columns // 2), settings.text["rotary"])
-    text = graphs["text_encoder"](
-        input_ids=ids,
-        image_index=np.where(is_image, is_image.cumsum() - 1, -1),
-        **vision,
-        attention_bias=np.triu(np.full((1, 1, ids.shape[1], ids.shape[1]), -1e4, np.float32), k=1),
-        rotary_cos=cos,
-        rotary_sin=sin,
-    )
-    assert difference(vision["image_embeddings"], seen.pooler_output.numpy()) < MOST
-    assert difference(vision["deepstack"], torch.stack(seen.deepstack_features).numpy()) < MOST
-    assert difference(text["embeddings"], before_norm[0].numpy()) < MOST
+    text, vision = Settings(settings.text), Settings(settings.vision)
+    patched = qwen_vl.patches(Image.fromarray(noise), vision)
+    assert np.abs(patched.values - inputs["pixel_values"].numpy()).max() < 1e-5
+    tokens = graphs["vision_encoder"](**qwen_vl.whole_inputs(patched, vision))
+    ids, image = inputs["input_ids"][0].tolist(), text.whole("image_token")
+    places = qwen_vl.text_positions(np.array(ids) == image, [patched.tokens])
+    hidden = graphs["text_encoder"](**tokens, **qwen_vl.text_inputs(ids, image, places, text.part("rotary")))
+    assert difference(tokens["image_embeddings"], seen.pooler_output.numpy()) < MOST
+    assert difference(tokens["deepstack"], torch.stack(seen.deepstack_features).numpy()) < MOST
+    assert difference(hidden["embeddings"], before_norm[0].numpy()) < MOST
 
 
 def test_text_alone_is_read_as_the_original(model, graphs, original):
@@ -80,19 +68,15 @@ def test_text_alone_is_read_as_the_original(model, graphs, original):
     with torch.inference_mode():
         original.text_encoder(**inputs)
     hook.remove()
-    ids = inputs["input_ids"].numpy()
-    tokens, width = ids.shape[1], before_norm[0].shape[-1]
-    cos, sin = text_rotary(np.tile(np.arange(tokens), (3, 1)), settings.text["rotary"])
-    text = graphs["text_encoder"](
-        input_ids=ids,
-        image_index=np.full_like(ids, -1),
+    ids, width = inputs["input_ids"][0].tolist(), before_norm[0].shape[-1]
+    text = Settings(settings.text)
+    places = np.tile(np.arange(len(ids)), (3, 1))
+    hidden = graphs["text_encoder"](
         image_embeddings=np.zeros((1, width), np.float32),
         deepstack=np.zeros((settings.vision["levels"], 1, width), np.float32),
-        attention_bias=np.triu(np.full((1, 1, tokens, tokens), -1e4, np.float32), k=1),
-        rotary_cos=cos,
-        rotary_sin=sin,
+        **qwen_vl.text_inputs(ids, text.whole("image_token"), places, text.part("rotary")),
     )
-    assert difference(text["embeddings"], before_norm[0].numpy()) < MOST
+    assert difference(hidden["embeddings"], before_norm[0].numpy()) < MOST
 
 
 def test_denoiser_predicts_as_the_original_at_any_size(graphs, original):
@@ -152,57 +136,3 @@ def test_what_stays_float(model):
         if any(fnmatch.fnmatch(name, pattern) for pattern in denoiser.exclude)
     }
     assert kept == {"conv_in", "conv_out", "time_embedding", "add_embedding", "encoder_hid_proj"}
-
-
-def in_blocks(rows: int, columns: int, merge: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of every patch, in the order in which patches that become one token stand together."""
-    grid = np.mgrid[:rows, :columns].reshape(2, rows // merge, merge, columns // merge, merge)
-    row, column = grid.transpose(0, 1, 3, 2, 4).reshape(2, -1)
-    return row, column
-
-
-def learned_positions(rows: int, columns: int, vision: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Where the four neighbours of every patch stand in the learned square table, and their bilinear weights."""
-    side = vision["positions_per_side"]
-    row, column = in_blocks(rows, columns, vision["merge"])
-    y, x = row * (side - 1) / max(rows - 1, 1), column * (side - 1) / max(columns - 1, 1)
-    index, weight = [], []
-    for dy in (0, 1):
-        for dx in (0, 1):
-            top, left = np.floor(y) + dy, np.floor(x) + dx
-            index.append(np.minimum(top, side - 1) * side + np.minimum(left, side - 1))
-            weight.append((1 - np.abs(y - top)) * (1 - np.abs(x - left)))
-    return np.array(index, np.int64), np.array(weight, np.float32)
-
-
-def vision_rotary(rows: int, columns: int, vision: dict) -> tuple[np.ndarray, np.ndarray]:
-    width, theta = vision["rotary"]["width"], vision["rotary"]["theta"]
-    frequencies = theta ** (-np.arange(0, width // 2, 2) / (width // 2))
-    angles = np.concatenate([place[:, None] * frequencies for place in in_blocks(rows, columns, vision["merge"])], 1)
-    return both_halves(angles)
-
-
-def text_positions(is_image: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """int64 (3, tokens): time, row and column; text goes on behind the longer side of the image."""
-    places = np.zeros((3, len(is_image)), np.int64)
-    start = int(is_image.argmax())
-    end = start + rows * columns
-    places[:, :start] = np.arange(start)
-    places[0, start:end] = start
-    places[1:, start:end] = start + np.mgrid[:rows, :columns].reshape(2, -1)
-    places[:, end:] = start + max(rows, columns) + np.arange(len(is_image) - end)
-    return places
-
-
-def text_rotary(places: np.ndarray, rotary: dict) -> tuple[np.ndarray, np.ndarray]:
-    frequencies = rotary["theta"] ** (-np.arange(0, rotary["width"], 2) / rotary["width"])
-    angles = places[0][:, None] * frequencies
-    for axis in (1, 2):
-        taken = slice(axis, 3 * rotary["sections"][axis], 3)
-        angles[:, taken] = places[axis][:, None] * frequencies[taken]
-    return both_halves(angles)
-
-
-def both_halves(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    both = np.concatenate((angles, angles), axis=1)
-    return np.cos(both).astype(np.float32), np.sin(both).astype(np.float32)

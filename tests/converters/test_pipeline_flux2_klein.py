@@ -119,6 +119,7 @@ def test_what_is_settled(model, original):
     assert settings["text"]["padding"] == original.tokenizer.pad_token_id
     assert settings["text"]["rotary"] == {"width": TEXT["head_dim"], "theta": 1e6}
     assert settings["guidance_embedded"] is False
+    assert settings["size"] == {"multiple": 16, "area": 1024 * 1024, "enlarges": False}
 
 
 def test_layers_after_the_last_hidden_state_are_left_out(model):

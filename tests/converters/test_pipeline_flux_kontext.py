@@ -102,9 +102,11 @@ def test_what_is_settled(model, original):
     ]  # fmt: skip
     assert settings["size"]["preferred"] == [list(size) for size in PREFERRED_KONTEXT_RESOLUTIONS]
     assert settings["latents"] == {"channels": 8, "compression": 8, "scale": 0.3611, "shift": 0.1159, "patch": 2}
-    assert settings["scheduler"]["shift"] == original.scheduler.config.shift
+    # what the published configuration leaves out too
+    assert {name: original.scheduler.config[name] for name in settings["scheduler"]} == settings["scheduler"]
     assert settings["text"]["t5"]["padding"] == original.tokenizer_2.pad_token_id
     assert settings["guidance_embedded"] is True
+    assert settings["guidance"] == {"embedded": 2.5, "text": 1.0}
 
 
 def padded_ids(tokenizer_json: bytes, prompt: str, tokens: int, padding: int) -> np.ndarray:

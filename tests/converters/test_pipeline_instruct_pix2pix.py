@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
-from tiny.running import difference
+from tiny.running import difference, opened
 from tokenizers import Tokenizer
+
+from converters.pipelines.instruct_pix2pix import PIPELINE
+from edge_runtime.errors import ConversionError
 
 pytestmark = [
     pytest.mark.slow,
@@ -63,8 +69,24 @@ def test_what_is_settled(model):
     assert settings["scheduler"]["beta_schedule"] == "scaled_linear"
     assert settings["scheduler_class"] == "EulerAncestralDiscreteScheduler"
     assert settings["guidance"] == {"text": 7.5, "image": 1.5}
+    assert settings["size"] == {"multiple": 8, "largest": 2048, "area": 512 * 512, "enlarges": False}
     assert settings["latents"] == {"channels": 4, "compression": 8, "scale": 0.18215, "shift": 0.0}
     assert settings["text"] == {"negative": "", "tokens": 77, "padding": 513}
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"_class_name": "PNDMScheduler"}, r"PNDMScheduler for epsilon.*EulerAncestralDiscreteScheduler.*from_config"),
+        ({"prediction_type": "v_prediction"}, r"EulerAncestralDiscreteScheduler for v_prediction"),
+    ],
+)
+def test_a_scheduler_that_the_runtime_does_not_have_is_refused(checkpoint, tmp_path, members, message):
+    other = shutil.copytree(checkpoint, tmp_path / "other")
+    path = other / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **members}))
+    with pytest.raises(ConversionError, match=message):
+        opened(PIPELINE, other)
 
 
 def test_calibration_is_of_the_denoisers_kind(model):

@@ -21,7 +21,10 @@ from converters.qwen_image_modules import qwen_image_denoiser
 from converters.shards import renamed
 from converters.source import run_module
 from converters.still_autoencoder import StillWeights
+from edge_runtime.diffusion import qwen_vl
+from edge_runtime.diffusion.settings import Settings
 from edge_runtime.errors import ConversionError
+from edge_runtime.families.qwen_image_edit import rotary_inputs
 
 pytestmark = pytest.mark.slow
 MOST = 1e-4
@@ -83,31 +86,26 @@ def test_qwen_sees_and_reads_as_the_original(models, graphs, originals, name, pi
         seen = encoder.model.visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]).pooler_output.numpy()
         expected = encoder(**inputs, output_hidden_states=True).hidden_states[-1].numpy()
         plain = original._get_qwen_prompt_embeds("make it snowy", images if len(images) > 1 else images[0])[0].numpy()
-    grids = [tuple(grid[1:]) for grid in inputs["image_grid_thw"].tolist()]
-    patches = np.split(inputs["pixel_values"].numpy(), np.cumsum([rows * columns for rows, columns in grids])[:-1])
+    text, vision = (Settings(settings[name]) for name in ("text", "vision"))
+    patched = [qwen_vl.patches(image, vision) for image in images]
+    assert np.abs(np.concatenate([some.values for some in patched]) - inputs["pixel_values"].numpy()).max() < 1e-5
+    assert [(1, some.rows, some.columns) for some in patched] == [*map(tuple, inputs["image_grid_thw"].tolist())]
     tokens = np.concatenate([
-        graphs["single", "vision_encoder"](**window_inputs(some, *grid, settings["vision"]))["image_embeddings"]
-        for some, grid in zip(patches, grids, strict=True)
+        graphs["single", "vision_encoder"](**qwen_vl.window_inputs(some, vision))["image_embeddings"]
+        for some in patched
     ])  # fmt: skip
     assert difference(tokens, seen) < MOST
-    ids = inputs["input_ids"].numpy()
-    is_image = ids == settings["text"]["image_token"]
+    ids, image = inputs["input_ids"][0].tolist(), text.whole("image_token")
 
     def read(places: np.ndarray) -> np.ndarray:
-        cos, sin = text_rotary(places, settings["text"]["rotary"])
-        return graphs["single", "text_encoder"](
-            input_ids=ids,
-            image_index=np.where(is_image, is_image.cumsum() - 1, -1),
-            image_embeddings=tokens,
-            attention_bias=np.triu(np.full((1, 1, ids.shape[1], ids.shape[1]), -1e9, np.float32), k=1),
-            rotary_cos=cos,
-            rotary_sin=sin,
-        )["embeddings"]
+        words = qwen_vl.text_inputs(ids, image, places, text.part("rotary"))
+        return graphs["single", "text_encoder"](image_embeddings=tokens, **words)["embeddings"]
 
-    assert difference(read(text_positions(is_image[0], grids, settings["vision"]["merge"])), expected) < MOST
+    places = qwen_vl.text_positions(np.array(ids) == image, [some.tokens for some in patched])
+    assert difference(read(places), expected) < MOST
     # diffusers 0.42 doesn't tell transformers 5 which tokens are pictures, so there every token gets the next place
-    one_by_one = read(np.tile(np.arange(ids.shape[1]), (3, 1)))
-    assert difference(one_by_one[:, settings["text"]["dropped_tokens"] :], plain) < MOST
+    one_by_one = read(np.tile(np.arange(len(ids)), (3, 1)))
+    assert difference(one_by_one[:, text.whole("dropped_tokens") :], plain) < MOST
 
 
 def test_what_is_written_is_what_the_originals_write(models, originals):
@@ -149,7 +147,7 @@ def test_denoiser_predicts_as_the_original(graphs, originals, models, name, grid
         "hidden_states": hidden,
         "encoder_hidden_states": text,
         "timestep": np.array([0.7], np.float32),
-        **denoiser_rotary(grids, words, models[name].settings["rotary"]),
+        **rotary_inputs(grids, words, Settings(models[name].settings["rotary"])),
     }
     if models[name].settings["references"]["at_time_zero"]:
         first = grids[0][0] * grids[0][1]
@@ -159,7 +157,7 @@ def test_denoiser_predicts_as_the_original(graphs, originals, models, name, grid
 
 def test_the_examples_tables_are_those_of_a_picture_and_a_reference(models):
     example = component(models["2511"], "denoiser").examples[0]
-    tables = denoiser_rotary([(4, 6), (5, 4)], 28, models["2511"].settings["rotary"])
+    tables = rotary_inputs([(4, 6), (5, 4)], 28, Settings(models["2511"].settings["rotary"]))
     assert all(np.array_equal(example[name], table) for name, table in tables.items())
     assert example["modulation_index"].tolist() == [[0] * 24 + [1] * 20]
 
@@ -267,6 +265,8 @@ def test_what_is_settled(models, originals):
     latents, config = single["latents"], originals["plus"].vae.config
     assert latents["mean"][::4] == config.latents_mean and latents["std"][3::4] == config.latents_std
     assert single["text"]["rotary"]["sections"] == [4, 6, 6] and single["text"]["final_norm"]
+    assert single["text"]["positions"] == "multimodal"
+    assert single["text"]["most_tokens"] == originals["single"].tokenizer_max_length
 
 
 def test_what_stays_float(models):
@@ -308,80 +308,3 @@ def component(model, name):
 def written(instruction: str, pictures: int, text: dict) -> str:
     before = "".join(text["picture"].format(place + 1) for place in range(pictures))
     return text["template"].replace("{}", before + instruction)
-
-
-def window_inputs(patches: np.ndarray, rows: int, columns: int, vision: dict) -> dict[str, np.ndarray]:
-    """Bring the processor's patches, (patches, features), into windows, with their positions."""
-    side, merge = vision["window"], vision["merge"]
-    grid = np.mgrid[: rows // merge, : columns // merge].reshape(2, -1)  # of every token
-    corner = grid // side
-    order = np.lexsort((grid[1], grid[0], corner[1], corner[0]))  # tokens, window by window
-    window = np.unique(corner[0] * columns + corner[1], return_inverse=True)[1][order]
-    slot = np.arange(len(order)) - np.searchsorted(window, window)
-    slots = (window * side * side + slot)[:, None] * merge**2 + np.arange(merge**2)  # of every token's patches
-    source = order[:, None] * merge**2 + np.arange(merge**2)
-    inside = np.stack(np.divmod(np.arange(merge**2), merge))
-    places = merge * grid[:, order, None] + inside[:, None]  # row and column of every patch
-    width, theta = vision["rotary"]["width"], vision["rotary"]["theta"]
-    frequencies = theta ** (-np.arange(0, width // 2, 2) / (width // 2))
-    angles = np.concatenate([place[..., None] * frequencies for place in places], axis=-1)
-    cos, sin = both_halves(angles)
-    count = window.max() + 1
-
-    def filled(values: np.ndarray) -> np.ndarray:
-        room = np.zeros((count * (side * merge) ** 2, values.shape[-1]), np.float32)
-        room[slots] = values
-        return room.reshape(count, -1, values.shape[-1])
-
-    image_order = np.empty(len(order), np.int64)
-    image_order[order] = window * side * side + slot
-    return {
-        "patches": filled(patches[source]),
-        "rotary_cos": filled(cos),
-        "rotary_sin": filled(sin),
-        "attention_bias": (filled(np.ones((*slots.shape, 1))) - 1)[..., 0] * np.float32(1e9),
-        "image_order": image_order,
-    }
-
-
-def text_positions(is_image: np.ndarray, grids: list[tuple[int, int]], merge: int) -> np.ndarray:
-    """int64 (3, tokens): time, row and column; text goes on behind the longer side of a picture."""
-    places, token, place = [], 0, 0
-    for rows, columns in (*((rows // merge, columns // merge) for rows, columns in grids), (0, 0)):
-        words = int(is_image[token:].argmax()) if rows else len(is_image) - token
-        places.append(np.tile(place + np.arange(words), (3, 1)))
-        picture = place + words + np.mgrid[:1, :rows, :columns].reshape(3, -1)
-        places.append(picture)
-        token, place = token + words + rows * columns, place + words + max(rows, columns)
-    return np.concatenate(places, axis=1)
-
-
-def text_rotary(places: np.ndarray, rotary: dict) -> tuple[np.ndarray, np.ndarray]:
-    frequencies = rotary["theta"] ** (-np.arange(0, rotary["width"], 2) / rotary["width"])
-    axis = np.repeat(np.arange(3), rotary["sections"])  # which of the three turns a channel
-    return both_halves(places[axis].T * frequencies)
-
-
-def denoiser_rotary(grids: list[tuple[int, int]], words: int, rotary: dict) -> dict[str, np.ndarray]:
-    pictures = []
-    for place, (rows, columns) in enumerate(grids):
-        grid = np.mgrid[:1, :rows, :columns].reshape(3, -1)
-        pictures.append(grid + np.array([place, rows // 2 - rows, columns // 2 - columns])[:, None])
-    text = np.arange(words) + max(max(rows, columns) // 2 for rows, columns in grids)
-    tables = {}
-    for name, places in (("", np.concatenate(pictures, axis=1)), ("text_", np.tile(text, (3, 1)))):
-        angles = np.concatenate(
-            [
-                place[:, None] * rotary["theta"] ** (-np.arange(0, width, 2) / width)
-                for place, width in zip(places, rotary["widths"], strict=True)
-            ],
-            axis=1,
-        ).repeat(2, axis=1)
-        tables[f"{name}rotary_cos"] = np.cos(angles).astype(np.float32)
-        tables[f"{name}rotary_sin"] = np.sin(angles).astype(np.float32)
-    return tables
-
-
-def both_halves(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    both = np.concatenate((angles, angles), axis=-1)
-    return np.cos(both).astype(np.float32), np.sin(both).astype(np.float32)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny.running import Running, difference, opened
-from tiny.umo import write_loras
+from tiny.umo import add, product, uno_positions, write_loras
 
 from converters.folder import PipelineFolder
 from converters.pipelines.umo import PIPELINE
@@ -108,44 +108,6 @@ def test_flux_without_weights_for_references_is_refused(checkpoint, tmp_path, gi
     save_file({f"{name}.lora_A.weight": torch.ones(2, 64), f"{name}.lora_B.weight": torch.ones(64, 2)}, style)
     with pytest.raises(ConversionError, match=r"makes pictures from text.*dit_lora\.safetensors.*UMO_UNO\.safetensors"):
         opened(PIPELINE, checkpoint, *(style for _ in given))
-
-
-def product(tensors: dict[str, torch.Tensor], layer: str) -> torch.Tensor:
-    return tensors[f"{layer}.up.weight"] @ tensors[f"{layer}.down.weight"]
-
-
-def add(transformer: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """Add UNO's low-rank weights to a transformer as UNO's attention processors apply them."""
-    blocks = {"double": transformer.transformer_blocks, "single": transformer.single_transformer_blocks}
-    for layer in {name.rsplit(".", 2)[0] for name in tensors}:
-        kind, number, _, part = layer.replace("_blocks", "").split(".")
-        block = blocks[kind][int(number)]
-        delta = product(tensors, layer)
-        match part:
-            case "qkv_lora1" | "qkv_lora":
-                linears = [block.attn.to_q, block.attn.to_k, block.attn.to_v]
-            case "qkv_lora2":
-                linears = [block.attn.add_q_proj, block.attn.add_k_proj, block.attn.add_v_proj]
-            case "proj_lora1":
-                linears = [block.attn.to_out[0]]
-            case "proj_lora2":
-                linears = [block.attn.to_add_out]
-            case _:
-                linears = [block.proj_out]
-        with torch.no_grad():
-            for linear, some in zip(linears, delta.chunk(len(linears)), strict=True):
-                linear.weight += some
-
-
-def uno_positions(target: tuple[int, int], references: list[tuple[int, int]]) -> np.ndarray:
-    """Return (tokens, 3): rows and columns, each reference shifted by the sizes of all pictures before it."""
-    down = right = 0
-    pictures = []
-    for rows, columns in (target, *references):
-        row, column = np.indices((rows, columns))
-        pictures.append(np.stack([np.zeros_like(row), row + down, column + right], axis=-1).reshape(-1, 3))
-        down, right = down + rows, right + columns
-    return np.concatenate(pictures)
 
 
 def rotary_tables(positions: np.ndarray, widths: list[int], theta: float) -> tuple[np.ndarray, np.ndarray]:

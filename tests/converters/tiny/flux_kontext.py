@@ -67,7 +67,7 @@ VAE = {
 
 def build(folder: Path, seed: int = 0, pipeline: str = "FluxKontextPipeline") -> None:
     """Write the checkpoint; `FluxKontextPipeline.from_pretrained` opens it."""
-    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+    from diffusers import AutoencoderKL, FluxTransformer2DModel
     from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
     filled(CLIPTextModel(CLIPTextConfig(**CLIP)), seed).save_pretrained(folder / "text_encoder")
@@ -80,7 +80,10 @@ def build(folder: Path, seed: int = 0, pipeline: str = "FluxKontextPipeline") ->
         folder / "transformer", max_shard_size="1MB"
     )
     filled(AutoencoderKL(**VAE), seed + 3).save_pretrained(folder / "vae")
-    FlowMatchEulerDiscreteScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
+    (folder / "scheduler").mkdir()
+    # as published: fewer members than diffusers would write today
+    scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "_diffusers_version": "0.30.0.dev0", **SCHEDULER}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler, indent=2))
     save_clip_tokenizer(folder / "tokenizer")
     save_t5_tokenizer(folder / "tokenizer_2")
     index = {

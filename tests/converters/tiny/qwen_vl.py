@@ -17,15 +17,17 @@ def token_id(token: str) -> int:
     return 256 + SPECIAL_TOKENS.index(token)
 
 
-def save_tokenizer(folder: Path) -> None:
-    """Write a byte-level tokenizer with the special tokens of Qwen."""
+def save_tokenizer(
+    folder: Path, vocabulary: dict[str, int] | None = None, merges: list[tuple[str, str]] | None = None
+) -> None:
+    """Write a byte-level tokenizer with the special tokens of Qwen, by default one without merges."""
     from tokenizers import pre_tokenizers
     from transformers import Qwen2Tokenizer
 
-    vocabulary = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *SPECIAL_TOKENS]
+    bytewise = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *SPECIAL_TOKENS]
     tokenizer = Qwen2Tokenizer(
-        vocab={token: place for place, token in enumerate(vocabulary)},
-        merges=[],
+        vocab=vocabulary or {token: place for place, token in enumerate(bytewise)},
+        merges=merges or [],
         unk_token=None,
         pad_token="<|endoftext|>",
         eos_token="<|im_end|>",
