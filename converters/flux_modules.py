@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from converters.shards import renamed
 from converters.sinusoids import Sinusoids, timestep_frequencies
 from converters.source import Arrays, ComponentSource, Weights
+from edge_runtime.diffusion import rotary
 from edge_runtime.tensors import TensorSpec
 
 FLUX_THETA: Final = 10_000
@@ -150,21 +150,6 @@ def flux2_denoiser(config: Mapping[str, Any], weights: Weights) -> ComponentSour
     )
 
 
-def rotary_tables(
-    positions: NDArray[Any], widths: Sequence[int], theta: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return cosines and sines, float32 (tokens, sum of widths), each number twice: the pairs (2i, 2i + 1) rotate.
-
-    `positions` are (tokens, axes); an axis turns `widths[axis]` channels.
-    """
-    angles = [
-        positions[:, axis, None] * theta ** (-np.arange(0, width, 2, dtype=np.float64) / width)
-        for axis, width in enumerate(widths)
-    ]
-    doubled = np.concatenate(angles, axis=1).repeat(2, axis=1)
-    return np.cos(doubled).astype(np.float32), np.sin(doubled).astype(np.float32)
-
-
 def _inputs(config: Mapping[str, Any], after_text: tuple[TensorSpec, ...] = ()) -> tuple[TensorSpec, ...]:
     width = sum(config["axes_dims_rope"])
     scalar: tuple[str, ...] = ("guidance",) if config["guidance_embeds"] else ()
@@ -210,7 +195,7 @@ def _example(
         grid[..., 0], grid[..., 1], grid[..., 2] = first, np.arange(rows)[:, None], np.arange(columns)
         pictures.append(grid.reshape(-1, len(axes)))
     positions = np.concatenate([text, *pictures])
-    cos, sin = rotary_tables(positions, axes, theta)
+    cos, sin = rotary.tables(positions, axes, theta)
     known = {
         "timestep": np.array([_TIMES[seed]], np.float32), "guidance": np.array([2.5], np.float32),
         "rotary_cos": cos, "rotary_sin": sin,

@@ -18,7 +18,8 @@ from converters.qwen_image_modules import MOST_TEXT_TOKENS, attention
 from converters.qwen_vl import rotated
 from converters.shards import renamed
 from converters.source import Arrays, ComponentSource, Weights
-from converters.text_encoders import MASKED, causal_bias
+from edge_runtime.diffusion.rotary import frequencies, halves
+from edge_runtime.diffusion.tokens import MASKED, causal_bias
 from edge_runtime.errors import ConversionError
 from edge_runtime.tensors import Tensor, TensorSpec
 
@@ -228,13 +229,13 @@ def _vision_example(vision: Any, windows: int, seed: int) -> Arrays:
     """A picture of noise, the last window half empty."""
     random = np.random.default_rng(seed)
     slots = window_slots(vision)
-    frequencies = _frequencies(vision.hidden_size // vision.num_heads // 2, vision.rope_parameters["rope_theta"])
+    turning = frequencies(vision.hidden_size // vision.num_heads // 2, vision.rope_parameters["rope_theta"])
     features = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
     filled = np.arange(windows * slots).reshape(windows, slots) < windows * slots - slots // 2
     places = np.arange(windows * slots).reshape(windows, slots, 1)
     return {
         "patches": (random.uniform(-1.5, 1.5, (windows, slots, features)) * filled[..., None]).astype(np.float32),
-        **_rotary(np.concatenate([place * frequencies for place in divmod(places, 9)], axis=-1)),
+        **_rotary(np.concatenate([place * turning for place in divmod(places, 9)], axis=-1)),
         "attention_bias": np.where(filled, 0, MASKED).astype(np.float32),
         "image_order": random.permutation(filled.sum() // vision.spatial_merge_size**2),
     }
@@ -251,14 +252,10 @@ def _text_example(text: Any, tokens: int, image_tokens: int, seed: int) -> Array
         "image_index": image_index,
         "image_embeddings": random.normal(0, 0.1, (image_tokens, text.hidden_size)).astype(np.float32),
         "attention_bias": causal_bias(tokens),
-        **_rotary(np.arange(tokens)[:, None] * _frequencies(head, text.rope_parameters["rope_theta"])),
+        **_rotary(np.arange(tokens)[:, None] * frequencies(head, text.rope_parameters["rope_theta"])),
     }
 
 
-def _frequencies(width: int, theta: float) -> Tensor:
-    return theta ** (-np.arange(0, width, 2) / width)
-
-
 def _rotary(angles: Tensor) -> dict[str, Tensor]:
-    both = np.concatenate((angles, angles), axis=-1)
-    return {"rotary_cos": np.cos(both).astype(np.float32), "rotary_sin": np.sin(both).astype(np.float32)}
+    cos, sin = halves(angles)
+    return {"rotary_cos": cos, "rotary_sin": sin}

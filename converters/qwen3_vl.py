@@ -16,7 +16,8 @@ from torch import nn
 from converters.qwen_vl import rotated
 from converters.shards import renamed, under
 from converters.source import Arrays, ComponentSource, Weights
-from converters.text_encoders import causal_bias
+from edge_runtime.diffusion.rotary import frequencies, halves
+from edge_runtime.diffusion.tokens import causal_bias
 from edge_runtime.tensors import Tensor, TensorSpec
 
 PREFIXES: Final = {"vision_encoder": "model.visual.", "text_encoder": "model.language_model."}
@@ -183,7 +184,7 @@ def _vision_example(vision: Any, rows: int, columns: int, seed: int) -> Arrays:
     features = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
     weight = random.random((4, count), np.float32)
     places = np.stack(np.divmod(np.arange(count), columns), axis=1)
-    angles = (places[:, :, None] * _frequencies(width, vision.rope_parameters["rope_theta"])).reshape(count, width)
+    angles = (places[:, :, None] * frequencies(width, vision.rope_parameters["rope_theta"])).reshape(count, width)
     return {
         "patches": random.uniform(-1, 1, (count, features)).astype(np.float32),
         "position_index": random.integers(0, vision.num_position_embeddings, (4, count)),
@@ -198,7 +199,7 @@ def _text_example(config: Any, tokens: int, image_tokens: int, seed: int) -> Arr
     text, levels = config.text_config, len(config.vision_config.deepstack_visual_indexes)
     image_index = np.full((1, tokens), -1)
     image_index[0, 8 : 8 + image_tokens] = np.arange(image_tokens)
-    angles = np.arange(tokens)[:, None] * _frequencies(text.head_dim, text.rope_parameters["rope_theta"])
+    angles = np.arange(tokens)[:, None] * frequencies(text.head_dim, text.rope_parameters["rope_theta"])
     return {
         "input_ids": random.integers(0, text.vocab_size, (1, tokens)),
         "image_index": image_index,
@@ -209,10 +210,6 @@ def _text_example(config: Any, tokens: int, image_tokens: int, seed: int) -> Arr
     }
 
 
-def _frequencies(width: int, theta: float) -> Tensor:
-    return theta ** (-np.arange(0, width, 2) / width)
-
-
 def _rotary(angles: Tensor) -> dict[str, Tensor]:
-    both = np.concatenate((angles, angles), axis=1)
-    return {"rotary_cos": np.cos(both).astype(np.float32), "rotary_sin": np.sin(both).astype(np.float32)}
+    cos, sin = halves(angles)
+    return {"rotary_cos": cos, "rotary_sin": sin}

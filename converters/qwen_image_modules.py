@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from converters.flux_modules import rotary_tables
 from converters.shards import renamed
 from converters.source import Arrays, ComponentSource, Weights
+from edge_runtime.diffusion import rotary
 from edge_runtime.errors import ConversionError
 from edge_runtime.tensors import TensorSpec
 
@@ -177,7 +177,7 @@ def _denoiser_example(config: Mapping[str, Any], seed: int) -> Arrays:
     positions = np.concatenate([picture.reshape(-1, 3) for picture in pictures])
     text = np.tile(np.arange(text_tokens)[:, None] + max(size // 2 for grid in grids for size in grid), 3)
     names = ("rotary_cos", "rotary_sin", "text_rotary_cos", "text_rotary_sin")
-    tables = [table for part in (positions, text) for table in rotary_tables(part, config["axes_dims_rope"], THETA)]
+    tables = [table for part in (positions, text) for table in rotary.tables(part, config["axes_dims_rope"], THETA)]
     shapes = {
         "hidden_states": (1, len(positions), config["in_channels"]),
         "encoder_hidden_states": (1, text_tokens, config["joint_attention_dim"]),

@@ -17,11 +17,10 @@ from torch import nn
 
 from converters.shards import renamed
 from converters.source import Arrays, ComponentSource, Weights
+from edge_runtime.diffusion import rotary
+from edge_runtime.diffusion.tokens import causal_bias
 from edge_runtime.errors import ConversionError
 from edge_runtime.tensors import TensorSpec
-
-MASKED: Final = -1e9
-"""What the additive attention bias holds where a token must not look."""
 
 # stands in the configuration of CLIP's first release, where the end token is the largest of the vocabulary
 _OLD_END: Final = 2
@@ -170,7 +169,7 @@ def qwen3_text(
 
     def example(tokens: int, seed: int) -> Arrays:
         padding = tokens // 4
-        cos, sin = _rotary(tokens, head, rotary_theta(config))
+        cos, sin = rotary.halves(np.arange(tokens)[:, None] * rotary.frequencies(head, rotary_theta(config)))
         return {
             "input_ids": _tokens(config["vocab_size"], tokens, seed),
             "attention_bias": causal_bias(tokens, tokens - padding),
@@ -227,20 +226,6 @@ def head_width(config: Mapping[str, Any]) -> int:
 def rotary_theta(config: Mapping[str, Any]) -> float:
     """Return the base of Qwen3's rotary frequencies, from the config.json of either transformers 4 or 5."""
     return float((config.get("rope_parameters") or config)["rope_theta"])
-
-
-def causal_bias(tokens: int, visible: int | None = None) -> NDArray[np.float32]:
-    """Return float32 (1, 1, tokens, tokens): 0 where a token may look, which is back, at the first `visible` tokens."""
-    place = np.arange(tokens)
-    hidden = place[None, :] > np.minimum(place, (tokens if visible is None else visible) - 1)[:, None]
-    return np.where(hidden, MASKED, 0).astype(np.float32)[None, None]
-
-
-def _rotary(tokens: int, width: int, theta: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return cos and sin, float32 (tokens, width), for a rotation of the pairs (i, i + half)."""
-    frequencies = theta ** (-np.arange(0, width, 2, dtype=np.float64) / width)
-    angles = np.arange(tokens)[:, None] * np.tile(frequencies, 2)
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
 def _padding(tokenizer: Any) -> int:
