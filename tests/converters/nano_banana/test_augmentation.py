@@ -46,6 +46,17 @@ def test_rows_of_cut_outs_hold_several_subjects_side_by_side(pictures: Pictures)
     assert not widths[8:].any() and widths[:8].float().mean() > 32
 
 
+def test_held_things_lie_over_the_edge_of_a_subject_and_belong_to_it(pictures: Pictures) -> None:
+    augmenter = Augmenter(pictures, torch.Generator().manual_seed(2))
+    layers = torch.zeros(12, 6, 64, 64)
+    layers[:10, 3, 8:, 24:40] = 1
+    before = layers.clone()
+    augmenter._hold(layers, torch.arange(12) != 0)
+    changed = (layers != before).flatten(2).any(2)
+    assert not changed[[0, 10, 11]].any() and changed[1:10, 3].float().mean() > 0.8
+    assert torch.equal(layers[:10, 3, 8:, 24:40], before[:10, 3, 8:, 24:40])
+
+
 def test_degraded_photographs_stay_in_range_and_recognisable() -> None:
     generator = torch.Generator().manual_seed(0)
     photo = torch.from_numpy(data.chelsea()[:256, :256].copy()).permute(2, 0, 1)[None] / 255
