@@ -1,15 +1,14 @@
 """Batches of training pictures made from a few hundred photographs, whole batches at a time.
 
-A base picture (a labelled photograph or a plain background) is cropped and turned; textured shapes that are no subject,
-cut-outs of subjects, rows of people, still lifes and things that a subject holds are laid over it, each with colours of
-its own (copy-paste, Ghiasi et al. 2021).
+A base picture (a labelled photograph or a plain background) is cropped and turned; striped cloth is hung behind it, and
+textured shapes that are no subject, cut-outs of subjects, rows of people, still lifes and things that a subject holds
+are laid over it, each with colours of its own (copy-paste, Ghiasi et al. 2021).
 `degrade` spoils the result as cameras and files do.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from converters.nano_banana.cut_outs import cell_centres, edge_cells, lay_over, outlines, weights
+from converters.nano_banana.cut_outs import View, cell_centres, edge_cells, lay_over, outlines, weights
 from converters.nano_banana.degradation import degrade, jitter_colour
+from converters.nano_banana.drapes import drapes
 from converters.nano_banana.photos import Pictures
 
 _GROUP_WEIGHTS: Final = {
@@ -44,6 +44,7 @@ _SHARE_STILL_LIFE: Final = 0.1
 _SHARE_NEGATIVE: Final = 0.05
 _SHARE_HOLDING: Final = 0.12
 _SHARE_BLACK: Final = 0.35
+_SHARE_DRAPED: Final = 0.1
 _SHARE_CLOSE: Final = 0.3
 _SHARE_WHOLE: Final = 0.4
 _SKIN_UNKNOWN: Final = frozenset({"portrait", "person", "group", "object", "pedestrian"})
@@ -52,17 +53,6 @@ _SMALL_SIDE: Final = 128
 
 
 _NO_SUBJECT: Final = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1)
-
-
-@dataclass(frozen=True)
-class View:
-    """Which part of each picture is seen: source = offset + matrix @ output, both in -1..1.
-
-    matrix: float32 (batch, 2, 2). offset: float32 (batch, 2).
-    """
-
-    matrix: Tensor
-    offset: Tensor
 
 
 class Augmenter:
@@ -97,6 +87,7 @@ class Augmenter:
         layers[:, :3] = jitter_colour(layers[:, :3], self.generator)
         self._defocus(layers, on_ground & (self._uniform(count) < 0.4))
         self._add_shapes(layers, self._uniform(count) < torch.where(on_ground, 0.4, 0.12))
+        self._hang(layers, self._uniform(count) < _SHARE_DRAPED)
         self._add_table(layers, still_life)
         self._paste_row(layers, crowd, self.crowd_weights, (0.5, 1.7))
         self._paste_row(layers, still_life, self.still_life_weights, (0.25, 0.7))
@@ -215,6 +206,14 @@ class Augmenter:
         view = self._view(self._uniform(count, 2, low=-0.4, high=0.4), half)
         texture = self._sample(chosen, view, side, "reflection")[:, :3]
         lay_over(layers, where, jitter_colour(texture, self.generator), cover, _NO_SUBJECT.expand(count, -1, -1, -1))
+
+    def _hang(self, layers: Tensor, where: Tensor) -> None:
+        """Hang striped cloth behind the subjects in the rows `where`."""
+        count = int(where.sum())
+        if count:
+            colours, cover = drapes(count, layers.shape[3], self.generator)
+            cover = cover * (1 - layers[where, 3:4])
+            lay_over(layers, where, colours, cover, _NO_SUBJECT.expand(count, -1, -1, -1))
 
     def _add_table(self, layers: Tensor, where: Tensor) -> None:
         """Lay the texture of some background over the lower part of the rows `where`, like a table before a wall."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -11,6 +12,17 @@ from torch.nn import functional
 
 _CELLS: Final = 32
 """Places in a picture are drawn from a grid of so many cells a side."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Which part of each picture is seen: source = offset + matrix @ output, both in -1..1.
+
+    matrix: float32 (batch, 2, 2). offset: float32 (batch, 2).
+    """
+
+    matrix: Tensor
+    offset: Tensor
 
 
 def lay_over(layers: Tensor, where: Tensor, colours: Tensor, cover: Tensor, masks: Tensor) -> None:
