@@ -2,7 +2,7 @@
 
 photo_outlines.json holds names of photographs and polygons, no pixels. Each outline says its source. "mediapipe": the
 selfie segmentation model of MediaPipe 0.10.14 (Google, Apache-2.0, from its wheel on PyPI). "self": our own network,
-trained on people and cats, averaged over sizes and mirroring. "hand": a rough polygon drawn for this project, pulled to
+as it was then, averaged over sizes and mirroring. "hand": a rough polygon drawn for this project, pulled to
 the edges by a random walker (Grady 2006). Two joined by "+" were united, averaged, or one corrected by the other. Every
 outline was looked at, and those that looked wrong left out.
 """
