@@ -1,15 +1,14 @@
 """Batches of training pictures made from a few hundred photographs, whole batches at a time.
 
-A base picture (a labelled photograph or a plain background) is cropped and turned; textured shapes that are no subject,
-cut-outs of subjects, rows of people and still lifes are laid over it, each with colours of its own (copy-paste, Ghiasi
-et al. 2021).
+A base picture (a labelled photograph or a plain background) is cropped and turned; striped cloth is hung behind it, and
+textured shapes that are no subject, cut-outs of subjects, rows of people, still lifes and things that a subject holds
+are laid over it, each with colours of its own (copy-paste, Ghiasi et al. 2021).
 `degrade` spoils the result as cameras and files do.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,46 +16,43 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from converters.nano_banana.cut_outs import View, cell_centres, edge_cells, lay_over, outlines, weights
 from converters.nano_banana.degradation import degrade, jitter_colour
+from converters.nano_banana.drapes import drapes
 from converters.nano_banana.photos import Pictures
 
 _GROUP_WEIGHTS: Final = {
-    "ccp": 0.3,
-    "feral_cat": 0.13,
-    "plain_ground": 0.11,
+    "ccp": 0.26,
+    "feral_cat": 0.14,
+    "plain_ground": 0.09,
     "dali_pixelwise": 0.02,
-    "portrait": 0.09,
-    "person": 0.03,
-    "group": 0.06,
-    "animal": 0.11,
-    "object": 0.14,
+    "portrait": 0.1,
+    "person": 0.04,
+    "group": 0.05,
+    "animal": 0.12,
+    "object": 0.16,
     "vehicle": 0.04,
+    "pedestrian": 0.03,
+    "garment": 0.05,
 }
-_CROWD_WEIGHTS: Final = {"ccp": 0.9, "person": 0.1}
-_STILL_LIFE_WEIGHTS: Final = {"plain_ground": 0.5, "object": 0.4, "dali_pixelwise": 0.1}
+_CROWD_WEIGHTS: Final = {"ccp": 0.8, "person": 0.1, "pedestrian": 0.1}
+_STILL_LIFE_WEIGHTS: Final = {"plain_ground": 0.4, "object": 0.35, "dali_pixelwise": 0.1, "garment": 0.15}
 _GROUND_WEIGHTS: Final = {"street": 0.4, "background": 0.6}
 _SHARE_PASTED: Final = 0.3
 _SHARE_CROWD: Final = 0.07
 _SHARE_STILL_LIFE: Final = 0.1
 _SHARE_NEGATIVE: Final = 0.05
+_SHARE_HOLDING: Final = 0.12
+_SHARE_BLACK: Final = 0.35
+_SHARE_DRAPED: Final = 0.1
 _SHARE_CLOSE: Final = 0.3
 _SHARE_WHOLE: Final = 0.4
-_SKIN_UNKNOWN: Final = frozenset({"portrait", "person", "group", "object"})
+_SKIN_UNKNOWN: Final = frozenset({"portrait", "person", "group", "object", "pedestrian"})
+_STANDING: Final = frozenset({"ccp", "pedestrian"})
 _SMALL_SIDE: Final = 128
 
 
 _NO_SUBJECT: Final = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1)
-
-
-@dataclass(frozen=True)
-class View:
-    """Which part of each picture is seen: source = offset + matrix @ output, both in -1..1.
-
-    matrix: float32 (batch, 2, 2). offset: float32 (batch, 2).
-    """
-
-    matrix: Tensor
-    offset: Tensor
 
 
 class Augmenter:
@@ -70,12 +66,12 @@ class Augmenter:
         small = (_SMALL_SIDE, _SMALL_SIDE)
         parts = [functional.interpolate(part.float(), small, mode="area") for part in torch.split(self.full, 64)]
         self.small = torch.cat(parts).round().to(torch.uint8)
-        self.boxes, self.heads = _outlines(self.small[:, 3])
-        self.is_person = torch.tensor([group == "ccp" for group in pictures.groups])
-        self.subject_weights = _weights(pictures.groups, _GROUP_WEIGHTS)
-        self.ground_weights = _weights(pictures.groups, _GROUND_WEIGHTS)
-        self.crowd_weights = _weights(pictures.groups, _CROWD_WEIGHTS)
-        self.still_life_weights = _weights(pictures.groups, _STILL_LIFE_WEIGHTS)
+        self.boxes, self.heads = outlines(self.small[:, 3])
+        self.is_person = torch.tensor([group in _STANDING for group in pictures.groups])
+        self.subject_weights = weights(pictures.groups, _GROUP_WEIGHTS)
+        self.ground_weights = weights(pictures.groups, _GROUND_WEIGHTS)
+        self.crowd_weights = weights(pictures.groups, _CROWD_WEIGHTS)
+        self.still_life_weights = weights(pictures.groups, _STILL_LIFE_WEIGHTS)
 
     def batch(self, count: int, side: int) -> tuple[Tensor, Tensor]:
         """Return photographs uint8 (count, 3, side, side) and soft masks uint8 (count, 3, side, side).
@@ -91,6 +87,7 @@ class Augmenter:
         layers[:, :3] = jitter_colour(layers[:, :3], self.generator)
         self._defocus(layers, on_ground & (self._uniform(count) < 0.4))
         self._add_shapes(layers, self._uniform(count) < torch.where(on_ground, 0.4, 0.12))
+        self._hang(layers, self._uniform(count) < _SHARE_DRAPED)
         self._add_table(layers, still_life)
         self._paste_row(layers, crowd, self.crowd_weights, (0.5, 1.7))
         self._paste_row(layers, still_life, self.still_life_weights, (0.25, 0.7))
@@ -98,6 +95,7 @@ class Augmenter:
         self._paste(layers, pasted | (~on_ground & (again > 0.93)))
         self._paste(layers, pasted & (again < 0.3))
         self._paste(layers, pasted & (again < 0.12))
+        self._hold(layers, ~crowd & ~still_life & (self._uniform(count) < _SHARE_HOLDING))
         layers[:, :3] = degrade(layers[:, :3], self.generator)
         whole = (layers * 255).round().clamp(0, 255).to(torch.uint8)
         return whole[:, :3].contiguous(), whole[:, 3:].contiguous()
@@ -108,8 +106,8 @@ class Augmenter:
     def _normal(self, *shape: int, scale: float = 1.0) -> Tensor:
         return scale * torch.randn(*shape, generator=self.generator)
 
-    def _pick(self, weights: Tensor, count: int) -> Tensor:
-        return torch.multinomial(weights, count, replacement=True, generator=self.generator)
+    def _pick(self, chances: Tensor, count: int) -> Tensor:
+        return torch.multinomial(chances, count, replacement=True, generator=self.generator)
 
     def _crop(self, chosen: Tensor) -> View:
         """Return a window of each picture: often heads of people, and close-ups of anything's middle."""
@@ -207,7 +205,15 @@ class Augmenter:
         half = self._uniform(count, 2, low=0.15, high=0.8)
         view = self._view(self._uniform(count, 2, low=-0.4, high=0.4), half)
         texture = self._sample(chosen, view, side, "reflection")[:, :3]
-        _lay_over(layers, where, jitter_colour(texture, self.generator), cover, _NO_SUBJECT.expand(count, -1, -1, -1))
+        lay_over(layers, where, jitter_colour(texture, self.generator), cover, _NO_SUBJECT.expand(count, -1, -1, -1))
+
+    def _hang(self, layers: Tensor, where: Tensor) -> None:
+        """Hang striped cloth behind the subjects in the rows `where`."""
+        count = int(where.sum())
+        if count:
+            colours, cover = drapes(count, layers.shape[3], self.generator)
+            cover = cover * (1 - layers[where, 3:4])
+            lay_over(layers, where, colours, cover, _NO_SUBJECT.expand(count, -1, -1, -1))
 
     def _add_table(self, layers: Tensor, where: Tensor) -> None:
         """Lay the texture of some background over the lower part of the rows `where`, like a table before a wall."""
@@ -219,7 +225,7 @@ class Augmenter:
         half = self._uniform(count, 2, low=0.1, high=0.5)
         view = self._view(self._uniform(count, 2, low=-0.4, high=0.4), half)
         texture = self._sample(self._pick(self.ground_weights, count), view, side, "reflection")[:, :3]
-        _lay_over(layers, where, jitter_colour(texture, self.generator), cover, _NO_SUBJECT.expand(count, -1, -1, -1))
+        lay_over(layers, where, jitter_colour(texture, self.generator), cover, _NO_SUBJECT.expand(count, -1, -1, -1))
 
     def _paste(self, layers: Tensor, where: Tensor) -> None:
         """Lay one subject's cut-out over each of the rows `where`."""
@@ -228,7 +234,25 @@ class Augmenter:
             chosen = self._pick(self.subject_weights, count)
             self._lay_cut(layers, where, chosen, self._placed(chosen))
 
-    def _paste_row(self, layers: Tensor, where: Tensor, weights: Tensor, heights: tuple[float, float]) -> None:
+    def _hold(self, layers: Tensor, where: Tensor) -> None:
+        """Lay a thing, often a black one, over the edge of the subject in each of the rows `where` that show one."""
+        edge = edge_cells(layers[:, 3:4])
+        where = where & (edge.amax(1) > 0)
+        count = int(where.sum())
+        if not count:
+            return
+        chosen = self._pick(self.still_life_weights, count)
+        low, high = self.boxes[chosen, :2], self.boxes[chosen, 2:]
+        place = cell_centres(self._pick(edge[where], 1)[:, 0])
+        length = torch.exp(self._uniform(count, 1, low=math.log(0.12), high=math.log(0.5)))
+        extent = ((high - low) / 2).clamp_min(0.02)
+        seen = length * (extent / extent.amax(1, keepdim=True)).clamp_min(0.25) * self._aspect(count, 0.3)
+        body = self._view((low + high) / 2, extent / seen)
+        offset = (low + high) / 2 - (body.matrix @ place[:, :, None])[:, :, 0]
+        gain = torch.where(self._uniform(count) < _SHARE_BLACK, self._uniform(count, low=0.05, high=0.35), 1.0)
+        self._lay_cut(layers, where, chosen, View(body.matrix, offset), gain[:, None, None, None])
+
+    def _paste_row(self, layers: Tensor, where: Tensor, chances: Tensor, heights: tuple[float, float]) -> None:
         """Lay two to four cut-outs of like height side by side, overlapping, over the rows `where`.
 
         heights: the range of half heights; those over one reach below the picture.
@@ -242,7 +266,7 @@ class Augmenter:
             now = wanted > slot
             if not now.any():
                 return
-            chosen = self._pick(weights, int(now.sum()))
+            chosen = self._pick(chances, int(now.sum()))
             low, high = self.boxes[chosen, :2], self.boxes[chosen, 2:]
             extent = ((high - low) / 2).clamp_min(0.02)
             height = common[now] * self._uniform(len(chosen), low=0.85, high=1.15)
@@ -257,41 +281,13 @@ class Augmenter:
             seen[rows[now]] = True
             self._lay_cut(layers, seen, chosen, View(body.matrix, offset))
 
-    def _lay_cut(self, layers: Tensor, where: Tensor, chosen: Tensor, view: View) -> None:
-        """Lay the cut-outs that the views show over the rows `where`."""
+    def _lay_cut(
+        self, layers: Tensor, where: Tensor, chosen: Tensor, view: View, gain: Tensor | float = 1.0
+    ) -> None:
+        """Lay the cut-outs that the views show over the rows `where`, with their light multiplied by `gain`."""
         cut = self._sample(chosen, view, layers.shape[3], "zeros")
         cover = cut[:, 3:4]
         skin = (cut[:, 4:5] / cover.clamp_min(0.05)).clamp(0, 1)
         known = (self.full[chosen, 5, 0, 0].float() / 255)[:, None, None, None].expand_as(cover)
         own_masks = torch.cat([torch.ones_like(cover), skin, known], 1)
-        _lay_over(layers, where, jitter_colour(cut[:, :3], self.generator), cover, own_masks)
-
-
-def _lay_over(layers: Tensor, where: Tensor, colours: Tensor, cover: Tensor, masks: Tensor) -> None:
-    """Compose colours and masks over the rows `where` with the opacity `cover` (rows, 1, side, side)."""
-    below = layers[where]
-    above = torch.cat([colours, masks.expand(-1, -1, *colours.shape[2:])], 1)
-    layers[where] = below + (above - below) * cover
-
-
-def _weights(groups: tuple[str, ...], shares: dict[str, float]) -> Tensor:
-    """Return chances of each picture such that the groups get their shares."""
-    totals = {group: groups.count(group) for group in shares}
-    return torch.tensor([shares[group] / totals[group] if group in shares else 0.0 for group in groups])
-
-
-def _outlines(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return boxes (pictures, 4) and tops of the heads (pictures, 2) of uint8 masks, in -1..1.
-
-    A box is left, top, right, bottom.
-    """
-    solid = (masks > 127).numpy()
-    side = solid.shape[1]
-    boxes, heads = np.zeros((len(solid), 4)), np.zeros((len(solid), 2))
-    for index, mask in enumerate(solid):
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if len(rows):
-            boxes[index] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-            top = mask[rows[0] : rows[0] + max(2, len(rows) // 8)]
-            heads[index] = np.flatnonzero(top.any(0)).mean(), rows[0]
-    return torch.tensor(boxes / side * 2 - 1).float(), torch.tensor(heads / side * 2 - 1).float()
+        lay_over(layers, where, jitter_colour(cut[:, :3], self.generator) * gain, cover, own_masks)

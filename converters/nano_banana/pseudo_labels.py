@@ -5,9 +5,10 @@
         --weights vision.safetensors
 
 The model is in the wheel of mediapipe 0.10.14 (Google, Apache-2.0) under mediapipe/modules/selfie_segmentation; the
-weights are those of the network trained without outlines, so a later network gives slightly other outlines. A person
-looked at each photograph under both teachers' masks and wrote down what to take: a teacher, what to add, to drop, and
-what to keep within. Photographs for which nothing looked right are not in the file.
+weights are those of the network trained without outlines and, for later choices, of the one trained with the outlines
+before; another network gives slightly other outlines, so those that the file has already stay. Somebody looked at each
+photograph under both teachers' masks and wrote down what to take: a teacher, what to add, to drop, and what to keep
+within. Photographs for which nothing looked right are not in the file.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Choice:
     """What was decided for a photograph by eye.
 
     teacher: "mediapipe", "self", "mean", "union" or "hand" (no teacher, all is in `add`). band_pixels: how far an
-    edge drawn by hand may move, at 256 px.
+    edge drawn by hand may move, at 256 px. later: see outlines.Outlined.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class Choice:
     add: Polygons = ()
     drop: Polygons = ()
     band_pixels: int = 4
+    later: bool = False
 
     @property
     def source(self) -> str:
@@ -75,8 +77,8 @@ def choices(path: Path = _CHOICES) -> dict[str, Choice]:
 
 def _choice(entry: dict[str, Any]) -> Choice:
     polygons: dict[str, Polygons] = {key: tuple(map(tuple, entry.get(key, ()))) for key in ("inside", "add", "drop")}
-    band_pixels = entry.get("band_pixels", Choice.band_pixels)
-    return Choice(entry["kind"], entry["teacher"], **polygons, band_pixels=band_pixels)
+    band_pixels, later = entry.get("band_pixels", Choice.band_pixels), entry.get("later", Choice.later)
+    return Choice(entry["kind"], entry["teacher"], **polygons, band_pixels=band_pixels, later=later)
 
 
 def selfie_masks(model: Path) -> Callable[[Pixels], NDArray[np.float64]]:
@@ -172,12 +174,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=_OUTLINES)
     options = parser.parse_args()
     selfie, net = selfie_masks(options.selfie_model), load(options.weights)
+    known = json.loads(options.out.read_text())["pictures"] if options.out.exists() else {}
     lines = []
     for name, choice in sorted(choices().items()):
-        photo = read_colour(options.data / "photos" / f"{name}.jpg", SIDE_PIXELS)
-        mask = decided(choice, photo, selfie(photo), self_mask(net, photo))
-        entry = {"kind": choice.kind, "source": choice.source, "outlines": polygons_of(mask)}
-        lines.append(f"  {json.dumps(name)}: {json.dumps(entry, separators=(',', ':'))}")
+        if name not in known:
+            photo = read_colour(options.data / "photos" / f"{name}.jpg", SIDE_PIXELS)
+            mask = decided(choice, photo, selfie(photo), self_mask(net, photo))
+            later = {"later": True} if choice.later else {}
+            known[name] = {"kind": choice.kind, "source": choice.source, **later, "outlines": polygons_of(mask)}
+        lines.append(f"  {json.dumps(name)}: {json.dumps(known[name], separators=(',', ':'))}")
     text = ",\n".join(lines)
     options.out.write_text(f'{{\n "_about": {json.dumps(_ABOUT)},\n "pictures": {{\n{text}\n }}\n}}\n')
 

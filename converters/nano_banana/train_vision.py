@@ -40,7 +40,7 @@ from converters.nano_banana.photos import (
     intersection_over_union,
 )
 from converters.nano_banana.precision import autocast
-from converters.nano_banana.vision import PHOTO_SIDE_PIXELS, SubjectNet, load, save
+from converters.nano_banana.vision import PHOTO_SIDE_PIXELS, SubjectNet, save, start_from
 
 _SIDES: Final = ((0.38, 160), (0.74, 192), (1.0, PHOTO_SIDE_PIXELS))
 _WARM_SIDES: Final = ((0.3, 192), (0.65, 224), (1.0, PHOTO_SIDE_PIXELS))
@@ -85,7 +85,7 @@ class Run:
     def __init__(self, settings: Settings) -> None:
         torch.manual_seed(settings.seed)
         self.settings = settings
-        self.net = (load(settings.start).train() if settings.start else SubjectNet()).to(settings.device)
+        self.net = (start_from(settings.start) if settings.start else SubjectNet()).to(settings.device)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(self.net).eval()
         self.optimiser = torch.optim.AdamW(_parameter_groups(self.net), lr=_LEARNING_RATE)

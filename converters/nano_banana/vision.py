@@ -18,6 +18,9 @@ PHOTO_SIDE_PIXELS: Final = 256
 STRIDE: Final = 32
 MASK_NAMES: Final = ("subject", "skin")
 _WIDTHS: Final = (16, 32, 48, 80, 128)
+_BLOCKS: Final = (2, 4, 3)
+"""Dense blocks at strides 8, 16 and 32. Most at 16: what a thing is gets decided there, and its weights are few."""
+
 
 
 def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -27,12 +30,16 @@ def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, gr
 
 
 class DenseBlock(nn.Module):
-    """Two dense 3x3 convolutions with a residual connection (He et al. 2016)."""
+    """Two dense 3x3 convolutions with a residual connection (He et al. 2016).
+
+    A new one changes nothing (Goyal et al. 2017), so it can be added to a trained network.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = _convolution(channels, channels)
         self.second = _convolution(channels, channels)
+        nn.init.zeros_(self.second.get_parameter("1.weight"))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features of the same shape, float32 (batch, channels, height, width)."""
@@ -67,38 +74,42 @@ class Context(nn.Module):
 
 
 class Merge(nn.Module):
-    """Brings coarse features up by two, adds the encoder's features of that grid, and mixes both."""
+    """Brings coarse features up by two, adds the encoder's features of that grid, and mixes both in some blocks.
 
-    def __init__(self, coarse: int, skip: int, outputs: int, dense: bool) -> None:
+    The first block is separable where `dense` says so not; all others are dense.
+    """
+
+    def __init__(self, coarse: int, skip: int, outputs: int, *, dense: bool, blocks: int = 1) -> None:
         super().__init__()
         self.coarse = _convolution(coarse, outputs, kernel=1)
         self.skip = _convolution(skip, outputs, kernel=1)
         self.mix: nn.Module = DenseBlock(outputs) if dense else SeparableBlock(outputs)
+        self.more = nn.Sequential(*(DenseBlock(outputs) for _ in range(blocks - 1)))
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
         """Return features on the grid of `skip`, which has twice the height and width of `coarse`."""
         raised = functional.interpolate(self.coarse(coarse), scale_factor=2.0, mode="bilinear", align_corners=False)
-        mixed: Tensor = self.mix(functional.relu(raised + self.skip(skip)))
+        mixed: Tensor = self.more(self.mix(functional.relu(raised + self.skip(skip))))
         return mixed
 
 
 class SubjectNet(nn.Module):
     """Logits of the masks in MASK_NAMES for photographs of any side that is a multiple of STRIDE."""
 
-    def __init__(self, blocks: tuple[int, int, int] = (1, 2, 3)) -> None:
+    def __init__(self) -> None:
         super().__init__()
         w2, w4, w8, w16, w32 = _WIDTHS
         self.stem = _convolution(3, w2, stride=2)
         self.down4 = _convolution(w2, w4, stride=2)
         self.stage4 = nn.Sequential(SeparableBlock(w4))
         self.down8 = _convolution(w4, w8, stride=2)
-        self.stage8 = nn.Sequential(*(DenseBlock(w8) for _ in range(blocks[0])))
+        self.stage8 = nn.Sequential(*(DenseBlock(w8) for _ in range(_BLOCKS[0])))
         self.down16 = _convolution(w8, w16, stride=2)
-        self.stage16 = nn.Sequential(*(DenseBlock(w16) for _ in range(blocks[1])))
+        self.stage16 = nn.Sequential(*(DenseBlock(w16) for _ in range(_BLOCKS[1])))
         self.down32 = _convolution(w16, w32, stride=2)
-        self.stage32 = nn.Sequential(*(DenseBlock(w32) for _ in range(blocks[2])), Context(w32))
-        self.merge16 = Merge(w32, w16, 64, dense=True)
-        self.merge8 = Merge(64, w8, 48, dense=False)
+        self.stage32 = nn.Sequential(*(DenseBlock(w32) for _ in range(_BLOCKS[2])), Context(w32))
+        self.merge16 = Merge(w32, w16, 64, dense=True, blocks=3)
+        self.merge8 = Merge(64, w8, 48, dense=False, blocks=2)
         self.merge4 = Merge(48, w4, 32, dense=False)
         self.merge2 = Merge(32, w2, 16, dense=False)
         self.head = nn.Conv2d(16, len(MASK_NAMES), 1)
@@ -124,7 +135,8 @@ class SubjectNet(nn.Module):
 class Masks(nn.Module):
     """The form that is exported with both masks: uint8 (1, 256, 256, 3) RGB in, subject and skin out.
 
-    Each is float32 (1, 1, 256, 256) in 0..1; skin is never more than subject.
+    Each is float32 (1, 1, 256, 256) in 0..1; skin is never more than subject. They are the means over the photo and its
+    mirror image, which go through the network as a batch of two.
     """
 
     def __init__(self, net: SubjectNet) -> None:
@@ -133,7 +145,9 @@ class Masks(nn.Module):
 
     def forward(self, photo: Tensor) -> tuple[Tensor, Tensor]:
         """Return the soft masks subject and skin; the photo is stretched to the square, whatever its aspect."""
-        chance = torch.sigmoid(self.net(photo.permute(0, 3, 1, 2).float()))
+        pixels = photo.permute(0, 3, 1, 2).float()
+        plain, mirrored = torch.split(self.net(torch.cat([pixels, pixels.flip(3)])), 1)
+        chance = torch.sigmoid((plain + mirrored.flip(3)) / 2)
         subject, skin = chance[:, :1], chance[:, 1:2]
         return subject, torch.minimum(skin, subject)
 
@@ -146,7 +160,26 @@ def save(net: SubjectNet, path: Path) -> None:
 def load(path: Path) -> SubjectNet:
     """Return the trained network in evaluation mode, from a file of `save` or from the merged checkpoint."""
     net = SubjectNet()
+    net.load_state_dict(_tensors(path))
+    return net.eval()
+
+
+def start_from(path: Path) -> SubjectNet:
+    """Return a network to train on, from such a file of this shape or one with fewer dense blocks.
+
+    Further blocks change nothing at first. Raises RuntimeError when the file has other tensors.
+    """
+    net = SubjectNet()
+    net.load_state_dict({**_further_blocks(net), **_tensors(path)})
+    return net
+
+
+def _further_blocks(net: SubjectNet) -> dict[str, Tensor]:
+    names = tuple(f"{name}." for name, module in net.named_modules() if isinstance(module, DenseBlock))
+    return {name: value for name, value in net.state_dict().items() if name.startswith(names)}
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
     tensors = load_file(path)
     merged = {name.removeprefix("vision."): value for name, value in tensors.items() if name.startswith("vision.")}
-    net.load_state_dict(merged or tensors)
-    return net.eval()
+    return merged or tensors

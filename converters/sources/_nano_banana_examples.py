@@ -44,8 +44,11 @@ def squares(photos: tuple[Photo, ...]) -> Iterator[Arrays]:
         yield {"image": np.asarray(square)[None]}
 
 
-def damaged(photos: tuple[Photo, ...], tasks: tuple[str, ...] = TASKS) -> Iterator[Arrays]:
-    """Yield crops of photographs, each spoiled as one task of `restore` expects it, as inputs of `restore`."""
+def damaged(photos: tuple[Photo, ...], tasks: tuple[str, ...] = TASKS, contrast: float = 1.0) -> Iterator[Arrays]:
+    """Yield crops of photographs, each spoiled as one task of `restore` expects it, as inputs of `restore`.
+
+    contrast: what the photographs' contrast is multiplied by before they are spoiled.
+    """
     random = np.random.default_rng(3)
     for index, photo in enumerate(photos):
         task = tasks[index % len(tasks)]
@@ -54,7 +57,7 @@ def damaged(photos: tuple[Photo, ...], tasks: tuple[str, ...] = TASKS) -> Iterat
         height, width = (min(side, RESTORED_PIXELS) // 16 * 16 for side in photo.shape[:2])
         top, left = ((side - cut) // 2 for side, cut in zip(photo.shape[:2], (height, width), strict=True))
         crop = photo[top : top + height, left : left + width]
-        spoiled = _spoiled(crop, task, strength, random)
+        spoiled = _spoiled(_flatter(crop, contrast), task, strength, random)
         image = np.concatenate([spoiled, np.full_like(spoiled[..., :1], 255)], axis=-1)
         yield {"image": image[None], "strengths": strengths}
 
@@ -66,6 +69,10 @@ def holes(photos: tuple[Photo, ...]) -> Iterator[Arrays]:
         mask[..., 40:58, 30:90] = 1.0
         mask[..., 100:104, :] = 1.0
         yield {"image": inputs["image"], "mask": mask}
+
+
+def _flatter(crop: Photo, contrast: float) -> Photo:
+    return np.asarray(np.rint(128.0 + contrast * (crop.astype(np.float32) - 128.0)), np.uint8)
 
 
 def _spoiled(crop: Photo, task: str, strength: float, random: np.random.Generator) -> Photo:

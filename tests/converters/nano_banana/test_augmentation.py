@@ -11,6 +11,7 @@ from skimage import data
 
 from converters.nano_banana.augmentation import Augmenter
 from converters.nano_banana.degradation import degrade, jitter_colour
+from converters.nano_banana.drapes import drapes
 from converters.nano_banana.photos import Pictures
 
 
@@ -44,6 +45,28 @@ def test_rows_of_cut_outs_hold_several_subjects_side_by_side(pictures: Pictures)
     augmenter._paste_row(layers, where, augmenter.crowd_weights, (0.4, 0.5))
     widths = (layers[:, 3] > 0.5).any(1).sum(1)
     assert not widths[8:].any() and widths[:8].float().mean() > 32
+
+
+def test_held_things_lie_over_the_edge_of_a_subject_and_belong_to_it(pictures: Pictures) -> None:
+    augmenter = Augmenter(pictures, torch.Generator().manual_seed(2))
+    layers = torch.zeros(12, 6, 64, 64)
+    layers[:10, 3, 8:, 24:40] = 1
+    before = layers.clone()
+    augmenter._hold(layers, torch.arange(12) != 0)
+    changed = (layers != before).flatten(2).any(2)
+    assert not changed[[0, 10, 11]].any() and changed[1:10, 3].float().mean() > 0.8
+    assert torch.equal(layers[:10, 3, 8:, 24:40], before[:10, 3, 8:, 24:40])
+
+
+def test_cloth_hangs_behind_subjects_in_two_colours(pictures: Pictures) -> None:
+    colours, cover = drapes(16, 64, torch.Generator().manual_seed(0))
+    assert colours.shape == (16, 3, 64, 64) and cover.shape == (16, 1, 64, 64)
+    assert colours.min() >= 0 and colours.max() <= 1 and 0.05 < cover.mean() < 0.5
+    layers = torch.zeros(4, 6, 64, 64)
+    layers[:, 3, :, 20:30] = 1
+    Augmenter(pictures, torch.Generator().manual_seed(0))._hang(layers, torch.arange(4) < 2)
+    assert not layers[2:, :3].any() and layers[:2, :3].flatten(1).any(1).all()
+    assert not layers[:, :3, :, 20:30].any() and (layers[:, 3, :, 20:30] == 1).all()
 
 
 def test_degraded_photographs_stay_in_range_and_recognisable() -> None:

@@ -92,6 +92,7 @@ def test_held_out_outlines_cover_all_kinds_and_are_not_our_own_masks() -> None:
     assert Counter(item.kind for item in held_out) == HELD_OUT_OF_KIND
     assert not {item.name for item in training} & {item.name for item in held_out}
     assert not any(item.source in ("self", "mediapipe+self") for item in held_out)
+    assert any(item.later for item in training) and not any(item.later for item in held_out)
     assert split_outlined(outlined()[::-1])[1] == held_out
 
 

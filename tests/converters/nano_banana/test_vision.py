@@ -16,7 +16,7 @@ from skimage import data
 from converters.nano_banana.augmentation import Augmenter
 from converters.nano_banana.photos import Pictures
 from converters.nano_banana.train_vision import Run, Settings, learning_rate, mask_loss, mean_iou, side_at, train
-from converters.nano_banana.vision import Masks, SubjectNet, load, save
+from converters.nano_banana.vision import DenseBlock, Masks, SubjectNet, load, save, start_from
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +36,13 @@ def pictures() -> Pictures:
 def test_masks_of_a_photograph_are_soft_and_of_its_size() -> None:
     photo = torch.from_numpy(np.asarray(Image.fromarray(data.astronaut()).resize((256, 256))).copy())[None]
     net = SubjectNet()
+    pixels = photo.permute(0, 3, 1, 2).float()
     with torch.no_grad():
         subject, skin = Masks(net).eval()(photo)
-        both = torch.sigmoid(net(photo.permute(0, 3, 1, 2).float()))
+        both = torch.sigmoid((net(pixels) + net(pixels.flip(3)).flip(3)) / 2)
+        mirrored, _ = Masks(net)(photo.flip(2))
     assert subject.shape == skin.shape == (1, 1, 256, 256) and both.shape == (1, 2, 256, 256)
+    assert torch.allclose(subject, mirrored.flip(3), atol=1e-5)
     assert torch.allclose(subject, both[:, :1], atol=1e-5) and (skin <= subject).all()
     assert torch.allclose(skin, torch.minimum(both[:, 1:], subject), atol=1e-5)
     assert subject.dtype == skin.dtype == torch.float32 and 0 <= skin.min() < subject.max() <= 1
@@ -98,6 +101,21 @@ def test_a_warm_start_takes_the_weights_of_a_file(tmp_path: Path) -> None:
     run = Run(Settings(data=tmp_path, out=tmp_path, start=tmp_path / "first.safetensors"))
     assert all(torch.equal(value, run.net.state_dict()[name]) for name, value in net.state_dict().items())
     assert run.steps == 0 and run.net.training and not run.average.training
+
+
+def test_a_network_with_fewer_blocks_goes_on_as_it_was(tmp_path: Path) -> None:
+    net = SubjectNet().eval()
+    for block in (module for module in net.modules() if isinstance(module, DenseBlock)):
+        torch.nn.init.ones_(block.second[1].weight)
+    torch.nn.init.zeros_(net.stage16[3].second[1].weight)
+    fewer = {name: value for name, value in net.state_dict().items() if not name.startswith("stage16.3.")}
+    save_file(fewer, tmp_path / "fewer.safetensors")
+    photo = torch.rand(1, 3, 64, 64) * 255
+    with torch.no_grad():
+        assert torch.equal(start_from(tmp_path / "fewer.safetensors").eval()(photo), net(photo))
+    save_file({name: value for name, value in fewer.items() if name != "head.weight"}, tmp_path / "cut.safetensors")
+    with pytest.raises(RuntimeError, match=r"head\.weight"):
+        start_from(tmp_path / "cut.safetensors")
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
