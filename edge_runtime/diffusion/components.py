@@ -61,7 +61,9 @@ class Components:
         self.opened(name)
         component = self._artifact.manifest.component(name)
         path = self._artifact.path(name)
-        return self._engine.open(path, component, threads=self._threads, device=self._device)
+        session = self._engine.open(path, component, threads=self._threads, device=self._device)
+        trim_heap()  # what the engine needed for arranging the weights
+        return session
 
     def _make_room(self, name: str) -> None:
         wanted = self._bytes(name)

@@ -155,7 +155,7 @@ def test_an_artifact_of_another_family_is_one_clear_error(name, artifacts, tmp_p
     manifest["family"] = others.get(manifest["family"], "dreamlite")
     (folder / "manifest.json").write_bytes(canonical_json.encode(manifest))
     with pytest.raises(ArtifactError), Editor.open(folder, threads=1) as editor:
-        editor.edit(request_of(name, steps=1))
+        editor.edit(EditRequest(image=png(photograph(*SIZE)), instruction=WORDS, seed=1, steps=1))
 
 
 def test_the_command_paints_shows_steps_and_stops(name, artifacts, tmp_path):
