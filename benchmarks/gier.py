@@ -20,12 +20,14 @@ from pathlib import Path
 from benchmarks.table import markdown
 from edge_runtime.editor import EMBEDDED, Editor
 from edge_runtime.plan import Plan
-from edge_runtime.request import MAX_INSTRUCTION_CHARACTERS
 
 SAMPLE = Path("instructions") / "gier_sample.csv"
 HALVES = ("open", "sealed")
 ASKED = 0.5
 """From this `beyond` on, the model has said that more was wanted."""
+
+LONGEST_CHARACTERS = 500
+"""Of a request that is read; nano-banana takes 512 bytes."""
 
 LOCAL = "@local"
 """GIER's mark of an operator that was used on a part of the photo."""
@@ -111,7 +113,7 @@ def read(file: Path) -> list[Request]:
     """Return the rows that have a text and an operator; texts as long as an instruction may be."""
     with file.open(encoding="utf-8", newline="") as stream:
         rows = [
-            Request(text=row["text"][:MAX_INSTRUCTION_CHARACTERS],
+            Request(text=row["text"][:LONGEST_CHARACTERS],
                     operators=tuple(filter(None, row["operators"].split(";"))))
             for row in csv.DictReader(stream)
         ]
