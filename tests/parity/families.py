@@ -13,12 +13,16 @@ SMALL_AREA: Final = 128 * 128
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """`module` is in `tiny`; `build` are options of its checkpoint, `settings` take the place of the converter's."""
+    """`module` is in `tiny`; `build` are options of its checkpoint, `settings` take the place of the converter's.
+
+    `guidance` is what rounding is judged at: 7.5 times a difference of two random networks is mostly rounding.
+    """
 
     module: str
     build: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     pictures: int = 1
+    guidance: dict[str, float] = field(default_factory=dict)
     loras: Callable[[Path], Any] | None = None
 
     def checkpoint(self, folder: Path) -> tuple[Path, tuple[Path, ...]]:
@@ -47,5 +51,5 @@ EXAMPLES: Final = {
         module="qwen_image_edit", build={"plus": True, "zero_cond_t": True}, settings=_QWEN, pictures=2
     ),
     "umo": Example(module="umo", loras=_umo_loras, settings={"references": {"long_side": [128, 96]}}, pictures=2),
-    "instruct-pix2pix": Example(module="instruct_pix2pix"),
+    "instruct-pix2pix": Example(module="instruct_pix2pix", guidance={"text": 1.0}),
 }
