@@ -143,7 +143,7 @@ def _ours(folder: str, kind: str) -> dict[str, float]:
             if not following:
                 break
     stages["paint"] += stages.get("encode", 0.0)
-    return {"loading": opened + loading.seconds, **{name: stages[name] for name in STAGES[1:]}, **_peak()}
+    return {"loading": opened + loading.seconds, **{name: stages[name] for name in STAGES[1:]}, "peak_mb": peak_megabytes()}
 
 
 def _diffusers(folder: Path, kind: str) -> dict[str, float]:
@@ -167,7 +167,7 @@ def _diffusers(folder: Path, kind: str) -> dict[str, float]:
     with torch.inference_mode():
         generator = torch.Generator().manual_seed(7)
         pipe(prompt=WORDS, image=_photograph(), num_inference_steps=STEPS, generator=generator)
-    return {"loading": loading, **{name: clock.seconds for name, clock in clocks.items()}, **_peak()}
+    return {"loading": loading, **{name: clock.seconds for name, clock in clocks.items()}, "peak_mb": peak_megabytes()}
 
 
 class _Clock:
@@ -189,10 +189,11 @@ class _Clock:
         return timed
 
 
-def _peak() -> dict[str, float]:
+def peak_megabytes() -> float:
+    """Return the highest resident memory that this process had."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return {"peak_mb": int(line.split()[1]) * 1024 / 1e6}
+    return int(line.split()[1]) * 1024 / 1e6
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ import click
 
 from converters import pipeline
 from converters.pipeline import PipelineRequest
-from converters.progress import ProgressBar, duration
+from converters.progress import ProgressBar
 from converters.recipe import recipe_names
 from edge_runtime import plugins
 from edge_runtime.errors import OptionError
+from edge_runtime.progress import duration
 
 if TYPE_CHECKING:  # these import torch, and `--help` must not
     from converters.component import Converted

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from converters.pipeline import PipelineConversion
-from converters.progress import duration
 from converters.streaming import LayerRecord
+from edge_runtime.progress import duration
 
 
 def plan_table(described: dict[str, Any]) -> str:

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any, Final, TextIO
 
+from edge_runtime.progress import duration
+
 SECONDS_BETWEEN_LINES: Final = 10.0
 SECONDS_BETWEEN_DRAWINGS: Final = 0.2
 _CELLS: Final = 24
@@ -59,16 +61,6 @@ def described(title: str, done: int, total: int, rate: float) -> str:
     bar = "█" * filled + "░" * (_CELLS - filled)
     left = f", {duration((total - done) / rate)} left" if 0 < done < total and rate > 0 else ""
     return f"{title} {bar} {_count(done)} of {_count(total)} parameters, {_count(rate)}/s{left}"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds for people: `45 s`, `3 min 20 s`, `1 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _count(value: float) -> str:

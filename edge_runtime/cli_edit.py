@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +12,8 @@ import click
 
 from edge_runtime.cli import artifact_folder, describe, read_file, write_file
 from edge_runtime.errors import OptionError, PlanError
-from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult, Size
+from edge_runtime.generators import finished
+from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult, Size, Step
 
 if TYPE_CHECKING:
     from edge_runtime.editor import Editor
@@ -91,17 +92,13 @@ def _run(request: EditRequest, model: str, output: Path, memory_bytes: int | Non
             progress.clear()
 
 
-def _painted(editor: Editor, request: EditRequest, output: Path, progress: Any) -> EditResult:
-    steps = editor.steps(request)
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as finished:
-            result: EditResult = finished.value
-            return result
+def _painted(editor: Editor, request: EditRequest, output: Path, progress: Callable[[Step], None]) -> EditResult:
+    def tell(step: Step) -> None:
         progress(step)
         if step.preview is not None:
             _write_preview(output.with_suffix(f".preview{output.suffix}"), step.preview, request)
+
+    return finished(editor.steps(request), tell)
 
 
 def _write_preview(path: Path, pixels: Any, request: EditRequest) -> None:

@@ -18,6 +18,7 @@ from edge_runtime.artifact import Artifact
 from edge_runtime.engine import engine_for
 from edge_runtime.errors import PlanError
 from edge_runtime.family import Abilities, Family, Mask, Model, Painter, Pixels, Planner, Prompt
+from edge_runtime.generators import finished, retold
 from edge_runtime.machine import Machine
 from edge_runtime.options import check_painting, refuse_painting
 from edge_runtime.plan import MASKED, Plan, Vocabulary, parse_plan, within_mask, without_mask
@@ -87,13 +88,7 @@ class Editor:
 
     def edit(self, request: EditRequest) -> EditResult:
         """Carry out a request; raises InputError for what can't be used."""
-        steps = self.steps(request)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as finished:
-                result: EditResult = finished.value
-                return result
+        return finished(self.steps(request))
 
     def steps(self, request: EditRequest) -> Generator[Step, None, EditResult]:
         """Carry out a request stage by stage; closing the generator stops the edit."""
@@ -198,15 +193,13 @@ def _clocked(
     steps: Generator[Step, None, Pixels], clock: _StageClock, notes: list[str]
 ) -> Generator[Step, None, Pixels]:
     """Pass the steps on, timed; their notes for the user are kept."""
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as finished:
-            pixels: Pixels = finished.value
-            return pixels
+
+    def timed(step: Step) -> Step:
         if step.note:
             notes.append(step.note)
-        yield clock.start(step)
+        return clock.start(step)
+
+    return retold(steps, timed)
 
 
 def _fitted(plan: Plan, has_mask: bool, vocabulary: Vocabulary, asked: bool) -> tuple[Plan, tuple[str, ...]]:

@@ -25,10 +25,8 @@ LAYERS: Final = (9, 18, 27)
 SETTINGS: Final[dict[str, Any]] = {
     # as diffusers does: a smaller photo is edited at its own size, a larger one at the area that references are cut to
     "size": {"multiple": 16, "area": 1024 * 1024, "enlarges": False},
-    "schedule": {"shift": "empirical", "latents_per_token": 4},
-    "references": {"most": 4, "first": 10, "step": 10, "diagonal": False, "area": 1024 * 1024, "multiple": 16},
-    # positions: text is counted along the last axis
-    "text_positions": "counted",
+    # positions: the first axis tells pictures apart
+    "references": {"most": 4, "first": 10, "step": 10, "area": 1024 * 1024, "multiple": 16},
 }
 _DISTILLED: Final[dict[str, Any]] = {"steps": 4, "guidance": {}}
 _BASE: Final[dict[str, Any]] = {"steps": 50, "guidance": {"text": 4.0}}

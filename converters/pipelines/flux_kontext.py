@@ -27,10 +27,9 @@ SETTINGS: Final[dict[str, Any]] = {
     "guidance": {"embedded": 2.5, "text": 1.0},
     "size": {"multiple": 16, "area": 1024 * 1024, "preferred": [list(size) for size in PREFERRED_PIXELS]},
     # the shift of the schedule follows the picture's tokens; the reference's don't count
-    "schedule": {"shift": "linear", "latents_per_token": 4},
+    "schedule": {"latents_per_token": 4},
     # positions: the first axis tells pictures apart; text stands at zero
     "references": {"most": 1, "first": 1, "step": 1, "diagonal": False},
-    "text_positions": "zero",
 }
 
 

@@ -127,18 +127,13 @@ def _settings(folder: PipelineFolder, qwen: Any, distilled: int | None) -> dict[
     return {
         "pipeline": folder.pipeline,
         "scheduler": {**_SCHEDULER, **scheduler, **(LIGHTNING if distilled else {})},
-        "schedule": {"shift": "linear", "latents_per_token": PATCH * PATCH},
         "steps": distilled or kind["steps"],
         "distilled": distilled is not None,
         "guidance": {} if distilled else GUIDANCE,
         "guidance_rescaled": True,  # a token keeps the length that it has without guidance
         "size": {"multiple": 16, "area": AREA, "rounded_to": 32, "of": kind["size_of"]},
-        "references": {
-            "most": kind["most"], "first": 1, "step": 1, "area": AREA, "rounded_to": 32,
-            "at_time_zero": bool(config.get("zero_cond_t")),
-        },
-        "rotary": {"widths": list(config["axes_dims_rope"]), "theta": THETA, "centred": True},
-        "text_positions": "behind",
+        "references": {"most": kind["most"], "area": AREA, "rounded_to": 32},
+        "rotary": {"widths": list(config["axes_dims_rope"]), "theta": THETA},
         "latents": {
             "channels": vae["z_dim"],
             "compression": COMPRESSION,

@@ -24,10 +24,9 @@ SETTINGS: Final[dict[str, Any]] = {
     "guidance": {"embedded": 4.0},
     "size": {"multiple": 16, "default": [768, 768], "largest": 1024},
     # UNO counts a token per 256 latents, not per 4: its shift hardly depends on the size
-    "schedule": {"shift": "linear", "latents_per_token": 256},
+    "schedule": {"latents_per_token": 256},
     # All stand on one plane: the target first, every reference further down and right, where the one before it ends
     "references": {"most": 4, "first": 0, "step": 0, "diagonal": True, "long_side": [512, 320], "multiple": 16},
-    "text_positions": "zero",
 }
 """`long_side` is that of a single reference, and that of each when there are several."""
 

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.diffusion.components import Components
+from edge_runtime.generators import finished
 
 Floats = NDArray[np.float32]
 
 TILE_PIXELS: Final = 768
-"""Side of a tile. The activations of FLUX's decoder take about 1.5 GB at it, 2.7 GB at 1024."""
+"""Side of a tile: FLUX.2's decoder in 8 bits holds 3.3 GB at it, 5.5 GB at 1024."""
 
 OVERLAP_PIXELS: Final = 128
 WHOLE_PIXELS: Final = 1_100_000
@@ -35,7 +36,7 @@ class Autoencoder:
         """Return raw latents of a picture in -1..1, float32 (1, channels, height, width), sides / compression."""
         if image.shape[2] * image.shape[3] <= self.whole_pixels:
             return self._encode(image)
-        return _finished(self._tiled(self._encode, image, self.tile, 1 / self._compression))
+        return finished(self._tiled(self._encode, image, self.tile, 1 / self._compression))
 
     def decode(self, latents: Floats) -> Generator[float, None, Floats]:
         """Return a picture, float32 (1, 3, height, width) in about -1..1; yields the share done before every tile."""
@@ -99,12 +100,3 @@ def _ramps(length: int, ramp: int, before: bool, behind: bool) -> NDArray[np.flo
     if behind:
         weights[length - ramp :] = np.minimum(weights[length - ramp :], slope[::-1])
     return weights
-
-
-def _finished(steps: Generator[float, None, Floats]) -> Floats:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as finished:
-            result: Floats = finished.value
-            return result

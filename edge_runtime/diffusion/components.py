@@ -7,7 +7,6 @@ one that was used longest ago first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from edge_runtime.artifact import Artifact
@@ -32,12 +31,6 @@ class Components:
         self._artifact, self._engine, self._threads, self._device = artifact, engine, threads, device
         self._memory_bytes = memory_bytes
         self._sessions: dict[str, Session] = {}
-        self.opened: Callable[[str], None] = lambda name: None
-        """Called with a part's name before it is opened; opening takes seconds."""
-
-    def __contains__(self, name: str) -> bool:
-        """Return whether the artifact has such a part."""
-        return any(component.name == name for component in self._artifact.manifest.components)
 
     def run(self, name: str, **inputs: Tensor) -> dict[str, Tensor]:
         """Run a part; raises EngineError."""
@@ -49,16 +42,13 @@ class Components:
         """Return whether a part takes a tensor of this name."""
         return any(spec.name == tensor for spec in self._artifact.manifest.component(name).inputs)
 
-    def release(self) -> None:
-        """Close every part, as when the memory is wanted for something else."""
+    def close(self) -> None:
+        """Close every part; the next run opens its own again."""
         while self._sessions:
             self._close_oldest()
 
-    close = release
-
     def _open(self, name: str) -> Session:
         self._make_room(name)
-        self.opened(name)
         component = self._artifact.manifest.component(name)
         path = self._artifact.path(name)
         session = self._engine.open(path, component, threads=self._threads, device=self._device)

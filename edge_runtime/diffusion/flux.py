@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_runtime.diffusion import pictures, rotary
+from edge_runtime.diffusion.guidance import away
 from edge_runtime.diffusion.latents import folded
 from edge_runtime.diffusion.model import DiffusionModel, Job, Painting
-from edge_runtime.diffusion.schedule import flow, flow_levels, linear_shift
+from edge_runtime.diffusion.schedule import flow_levels, linear_shift
 from edge_runtime.diffusion.settings import Settings
 from edge_runtime.diffusion.tokens import causal_bias
 from edge_runtime.errors import OptionError
@@ -61,13 +62,11 @@ class FluxModel(DiffusionModel):
         """Return the pictures that the transformer sees, their sides whole tokens; raises OptionError."""
 
     def _abilities(self) -> Abilities:
-        guidance = self.settings.guidance()
+        abilities = super()._abilities()
+        guidance = dict(abilities.guidance)
         if not self.components.has_input("denoiser", "guidance"):
             guidance.pop(EMBEDDED, None)
-        return Abilities(
-            pictures=self.settings.part("references").whole("most"), mask=self.keeps_photo,
-            steps=self.settings.whole("steps"), guidance=guidance, negative=TEXT in guidance,
-        )
+        return replace(abilities, mask=self.keeps_photo, guidance=guidance, negative=TEXT in guidance)
 
     def _read(self, job: Job) -> Read:
         references, texts = self._references(job), _texts(job)
@@ -113,17 +112,11 @@ class FluxModel(DiffusionModel):
         def predict(latents: Floats, level: float) -> Floats:
             sequence = np.concatenate((latents, *clean), axis=1)
             edited, *unwanted = (self._predicted(job, words, sequence, turns, level) for words in read.words)
-            if unwanted:
-                edited = unwanted[0] + np.float32(job.guidance[TEXT]) * (edited - unwanted[0])
+            for blind in unwanted:
+                edited = away(edited, blind, job.guidance[TEXT])
             return edited[:, : latents.shape[1]]
 
-        return Painting(
-            solve=lambda keep: flow(first, levels, predict, times=1.0, keep=keep),
-            to_raw=lambda tokens: self.space.raw(tokens, job.height, job.width),
-            from_raw=self.space.tokens,
-            noised=lambda tokens, level: (1 - level) * tokens + level * first,
-            seen=(raws[0], read.references[0]),
-        )
+        return self.flowing(job, first, levels, predict, times=1.0, seen=(raws[0], read.references[0]))
 
     def _turns(self, text_tokens: int, grids: Sequence[tuple[int, int]]) -> dict[str, Floats]:
         """Return the rotary tables of the whole sequence; every token of text stands at zero."""

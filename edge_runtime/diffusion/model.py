@@ -5,11 +5,11 @@ read words and pictures -> latents of the pictures -> noise -> denoise, step by 
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Hashable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -24,11 +24,12 @@ from edge_runtime.diffusion.latents import LatentSpace, folded
 from edge_runtime.diffusion.noise import Noise
 from edge_runtime.diffusion.pictures import SizeRule
 from edge_runtime.diffusion.preview import ColourMap
-from edge_runtime.diffusion.schedule import Denoised, Keep
+from edge_runtime.diffusion.schedule import Denoised, Keep, Predict, flow
 from edge_runtime.diffusion.settings import Settings
 from edge_runtime.diffusion.tokens import Tokenizer
 from edge_runtime.engine import Engine
 from edge_runtime.family import Abilities, Mask, Pixels, Prompt
+from edge_runtime.generators import retold
 from edge_runtime.request import Step
 
 Floats = NDArray[np.float32]
@@ -36,7 +37,7 @@ Solve = Callable[[Keep | None], Generator[Denoised, None, Floats]]
 _Value = TypeVar("_Value")
 
 CACHED_TEXTS: Final = 8
-"""Instructions whose embeddings are kept; one of FLUX's takes 8 MB."""
+"""Results of text and vision encoders that are kept; a text of FLUX's takes 8 MB, one of klein's 16 or 25."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,6 @@ class Job:
     steps: int
     guidance: Mapping[str, float]
     noise: Noise = field(repr=False)
-    pictures_key: str
     masked: bool = False
 
     @property
@@ -92,11 +92,17 @@ class DiffusionModel(ABC):
         self.autoencoder = Autoencoder(self.components, self.space.compression)
         self._artifact = artifact
         self._cache: OrderedDict[Hashable, Any] = OrderedDict()
+        self._tokenizers: dict[str, Tokenizer] = {}
         self.abilities: Abilities = self._abilities()
 
-    @abstractmethod
     def _abilities(self) -> Abilities:
-        """Return what this artifact can be asked for."""
+        """Return what this artifact can be asked for; without guidance there's no use for a negative prompt."""
+        guidance = self.settings.guidance()
+        pictures_taken = self.settings.part("references").whole("most") if "references" in self.settings else 1
+        return Abilities(
+            pictures=pictures_taken, mask=True, steps=self.settings.whole("steps"), guidance=guidance,
+            negative=bool(guidance),
+        )
 
     @abstractmethod
     def _read(self, job: Job) -> Any:
@@ -117,7 +123,10 @@ class DiffusionModel(ABC):
         yield Step(stage="denoise", fraction=0.25, steps=job.steps)
         latents = yield from self._denoised(job, painting, keep, prompt.previews)
         yield Step(stage="paint", fraction=0.9)
-        planes = yield from _painted(self.autoencoder.decode(painting.to_raw(latents)))
+        planes = yield from retold(
+            self.autoencoder.decode(painting.to_raw(latents)),
+            lambda share: Step(stage="paint", fraction=0.9 + 0.08 * share),
+        )
         pixels = pictures.from_planes(planes)
         return pixels if prompt.mask is None else _inside(pixels, prompt, prompt.mask)
 
@@ -128,7 +137,9 @@ class DiffusionModel(ABC):
 
     def tokenizer(self, name: str = "tokenizer") -> Tokenizer:
         """Return the tokenizer in one of the artifact's files."""
-        return self.cached(("file", name), lambda: Tokenizer(self._artifact.path(name)))
+        if name not in self._tokenizers:
+            self._tokenizers[name] = Tokenizer(self._artifact.path(name))
+        return self._tokenizers[name]
 
     def cached(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
         """Return what was made for the key, or make it; the last few are kept."""
@@ -144,23 +155,36 @@ class DiffusionModel(ABC):
         """Return the raw latents of a picture, resized."""
         return self.autoencoder.encode(pictures.to_planes(pictures.resized(picture, width, height)))
 
+    def flowing(
+        self, job: Job, first: Floats, levels: Floats, predict: Predict, *, times: float,
+        seen: tuple[Floats, Image.Image],
+    ) -> Painting:
+        """Return a painting by flow matching; `first` is noise, in pixels' layout or as tokens.
+
+        `times` is what the denoiser takes for the time at level 1.
+        """
+        spatial = first.ndim == 4
+        return Painting(
+            solve=lambda keep: flow(first, levels, predict, times=times, keep=keep),
+            to_raw=self.space.unscaled if spatial else lambda tokens: self.space.raw(tokens, job.height, job.width),
+            from_raw=self.space.scaled if spatial else self.space.tokens,
+            noised=lambda latents, level: (1 - level) * latents + level * first,
+            seen=seen,
+        )
+
     def _job(self, prompt: Prompt) -> Job:
         """Make every choice that the prompt leaves open; cheap, and the place where impossible ones are refused."""
         opened = tuple(pictures.picture_of(pixels) for pixels in prompt.pictures)
         # a mask is the photo's, and so is the result's shape then
         shape = opened[0].size if prompt.mask is not None else self._shaped_like(opened)
         width, height = self.sizes.target(shape, prompt.box)
-        digest = hashlib.blake2b(digest_size=16)
-        for picture in opened:
-            digest.update(repr(picture.size).encode())
-            digest.update(picture.tobytes())
-        default = self.settings.part("text")
+        text = self.settings.part("text")
         return Job(
             instruction=prompt.instruction,
-            negative=prompt.negative if prompt.negative is not None else _negative(default),
+            negative=text.text("negative", "") if prompt.negative is None else prompt.negative,
             pictures=opened, width=width, height=height, steps=prompt.steps or self.abilities.steps,
             guidance={**self.abilities.guidance, **prompt.guidance}, noise=Noise(prompt.seed),
-            pictures_key=digest.hexdigest(), masked=prompt.mask is not None,
+            masked=prompt.mask is not None,
         )
 
     def _shaped_like(self, opened: tuple[Image.Image, ...]) -> tuple[int, int]:
@@ -171,24 +195,24 @@ class DiffusionModel(ABC):
         self, job: Job, painting: Painting, keep: Keep | None, previews: bool
     ) -> Generator[Step, None, Floats]:
         colours = ColourMap(*painting.seen) if previews else None
-        solving = painting.solve(keep)
-        done = 0
-        while True:
-            try:
-                denoised = next(solving)
-            except StopIteration as finished:
-                latents: Floats = finished.value
-                return latents
-            done += 1
-            step = Step(stage="denoise", fraction=0.25 + 0.65 * done / job.steps, done=done, steps=job.steps)
-            if colours is not None:
-                step = replace(step, preview=colours(painting.to_raw(denoised.clean)))
-            yield step
+        done = count(1)
+
+        def tell(denoised: Denoised) -> Step:
+            place = next(done)
+            step = Step(stage="denoise", fraction=0.25 + 0.65 * place / job.steps, done=place, steps=job.steps)
+            if colours is None:
+                return step
+            return replace(step, preview=colours(painting.to_raw(denoised.clean)))
+
+        return retold(painting.solve(keep), tell)
 
     def _keep(self, job: Job, painting: Painting, mask: Mask) -> Keep:
         """Return what puts the photo back where the mask doesn't ask for the edit."""
-        photo = painting.from_raw(self.encoded(job.photo, job.width, job.height))
         rows, columns = job.height // self.space.compression, job.width // self.space.compression
+        raw = painting.seen[0]
+        if raw.shape[2:] != (rows, columns):  # the family saw the photo at another size
+            raw = self.encoded(job.photo, job.width, job.height)
+        photo = painting.from_raw(raw)
         # a latent is free when any pixel of it is marked; the edge is settled in pixels at the end
         marked = Image.fromarray((mask * 255).astype(np.uint8)).resize((columns, rows), Image.Resampling.BOX)
         free = np.repeat((np.asarray(marked) > 0).astype(np.float32)[None, None], self.space.channels, axis=1)
@@ -200,28 +224,24 @@ class DiffusionModel(ABC):
         return keep
 
 
-def _negative(text: Settings) -> str:
-    return text.text("negative") if "negative" in text else ""
-
-
-def _painted(shares: Generator[float, None, Floats]) -> Generator[Step, None, Floats]:
-    while True:
-        try:
-            share = next(shares)
-        except StopIteration as finished:
-            planes: Floats = finished.value
-            return planes
-        if share:
-            yield Step(stage="paint", fraction=0.9 + 0.08 * share)
-
-
 def _inside(painted: Pixels, prompt: Prompt, mask: Mask) -> Pixels:
     """Lay the painted picture over the photo where the mask says so; without a box at the photo's own size."""
     photo = prompt.pictures[0]
-    height, width = painted.shape[:2] if prompt.box is not None else photo.shape[:2]
-    under = np.asarray(pictures.resized(pictures.picture_of(photo), width, height), np.float32)
-    over = np.asarray(pictures.resized(pictures.picture_of(painted), width, height), np.float32)
-    share = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.BILINEAR))[..., None]
-    result = np.full((height, width, 4), 255, np.uint8)
-    result[..., :3] = (under + share * (over - under)).round()
-    return result
+    size = (painted if prompt.box is not None else photo).shape[1::-1]
+    under, over = (pictures.resized(pictures.picture_of(pixels), *size) for pixels in (photo, painted))
+    share = Image.fromarray((mask * 255).round().astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    return np.array(Image.composite(over, under, share).convert("RGBA"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffusionFamily:
+    """Opens the artifacts of a family whose models are of one class. See `family.Family`."""
+
+    name: str
+    model: type[DiffusionModel]
+
+    def open(
+        self, artifact: Artifact, engine: Engine, *, threads: int, device: str = "cpu", memory_bytes: int | None = None
+    ) -> DiffusionModel:
+        """Check the settings; graphs are opened on first use."""
+        return self.model(artifact, engine, threads, device, memory_bytes)

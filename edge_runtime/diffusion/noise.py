@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_SEED: Final = 2**32 - 1
 _BLOCK: Final = 16
 _HALF: Final = _BLOCK // 2
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,6 +93,15 @@ def picture_of(pixels: Pixels) -> Image.Image:
     return flat
 
 
+def digest(several: Sequence[Image.Image]) -> bytes:
+    """Return what tells pictures apart from others, for keeping what was made of them."""
+    found = hashlib.blake2b(digest_size=16)
+    for picture in several:
+        found.update(repr(picture.size).encode())
+        found.update(picture.tobytes())
+    return found.digest()
+
+
 def resized(picture: Image.Image, width: int, height: int) -> Image.Image:
     """Resample by Lanczos to exactly width x height."""
     if picture.size == (width, height):
@@ -98,15 +109,15 @@ def resized(picture: Image.Image, width: int, height: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def cut_to_multiple(picture: Image.Image, multiple: int, centred: bool = True) -> Image.Image:
-    """Crop to sides that are multiples, in the middle or from the top left."""
+def cut_to_multiple(picture: Image.Image, multiple: int) -> Image.Image:
+    """Crop the middle to sides that are multiples; raises OptionError for a picture smaller than one."""
     wide, high = (side // multiple * multiple for side in picture.size)
     if min(wide, high) < multiple:
         raise OptionError(
             "the picture is too small for this model", got=f"{picture.width} x {picture.height}",
             allowed=f"sides of {multiple} pixels or more", param="image",
         )
-    left, top = ((picture.width - wide) // 2, (picture.height - high) // 2) if centred else (0, 0)
+    left, top = (picture.width - wide) // 2, (picture.height - high) // 2
     return picture.crop((left, top, left + wide, top + high))
 
 

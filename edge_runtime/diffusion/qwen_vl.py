@@ -89,6 +89,12 @@ def check_words(ids: Sequence[int], image_token: int) -> None:
         )
 
 
+def with_pictures(ids: Sequence[int], image_token: int, grids: Sequence[tuple[int, int]]) -> list[int]:
+    """Return ids in which every sign of a picture stands as often as the picture has tokens, in order."""
+    sizes = iter(grids)
+    return [one for token in ids for one in [token] * (math.prod(next(sizes)) if token == image_token else 1)]
+
+
 def text_positions(is_image: NDArray[np.bool_], grids: Sequence[tuple[int, int]]) -> Ints:
     """Return time, row and column of every token, int64 (3, tokens), as the models were trained.
 

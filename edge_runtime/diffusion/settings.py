@@ -25,9 +25,9 @@ class Settings:
         """Return a member that is an object."""
         return Settings(self._member(name), f"{self._where}.{name}")
 
-    def text(self, name: str) -> str:
+    def text(self, name: str, default: str | None = None) -> str:
         """Return a member that is text."""
-        value = self._member(name)
+        value = self._member(name) if default is None else self._data.get(name, default)
         if not isinstance(value, str):
             raise self._unfit(f"{self._where}.{name}", value, "text")
         return value

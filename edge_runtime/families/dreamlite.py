@@ -8,13 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.artifact import Artifact
 from edge_runtime.diffusion import pictures, qwen_vl
-from edge_runtime.diffusion.model import DiffusionModel, Job, Painting
-from edge_runtime.diffusion.schedule import flow, flow_levels, linear_shift
+from edge_runtime.diffusion.guidance import away_from_both
+from edge_runtime.diffusion.model import DiffusionFamily, DiffusionModel, Job, Painting
+from edge_runtime.diffusion.schedule import flow_levels, linear_shift
 from edge_runtime.diffusion.tokens import within
-from edge_runtime.engine import Engine
-from edge_runtime.family import Abilities
 
 Floats = NDArray[np.float32]
 _LATENTS_PER_TOKEN = 4  # as the schedule counts; the UNet has no tokens
@@ -22,12 +20,6 @@ _LATENTS_PER_TOKEN = 4  # as the schedule counts; the UNet has no tokens
 
 class DreamLite(DiffusionModel):
     """One opened artifact."""
-
-    def _abilities(self) -> Abilities:
-        guidance = self.settings.guidance()
-        return Abilities(
-            pictures=1, mask=True, steps=self.settings.whole("steps"), guidance=guidance, negative=bool(guidance)
-        )
 
     def _read(self, job: Job) -> dict[str, Floats]:
         text = self.settings.part("text")
@@ -37,22 +29,21 @@ class DreamLite(DiffusionModel):
         for words in (job.instruction, job.negative):
             ids = within(self.tokenizer().ids(words), text.whole("most_tokens"))
             qwen_vl.check_words(ids, text.whole("image_token"))
-        return {name: self._embeddings(job, words) for name, words in wanted.items()}
+        key = pictures.digest(job.pictures)
+        return {name: self._embeddings(job, words, key) for name, words in wanted.items()}
 
-    def _embeddings(self, job: Job, words: str) -> Floats:
-        return self.cached(("text", words, job.pictures_key), lambda: self._encode(job, words))
+    def _embeddings(self, job: Job, words: str, key: bytes) -> Floats:
+        return self.cached(("text", words, key), lambda: self._encode(job, words, key))
 
-    def _encode(self, job: Job, words: str) -> Floats:
+    def _encode(self, job: Job, words: str, key: bytes) -> Floats:
         text, vision = self.settings.part("text"), self.settings.part("vision")
         side = vision.whole("pixels")
         patches = qwen_vl.patches(pictures.resized(job.photo, side, side), vision)
         image = text.whole("image_token")
-        rows, columns = patches.tokens
-        ids = []
-        for token in self.tokenizer().ids(text.text("template").replace("{}", words)):
-            ids += [token] * (rows * columns) if token == image else [token]
+        written = self.tokenizer().ids(text.text("template").replace("{}", words))
+        ids = qwen_vl.with_pictures(written, image, [patches.tokens])
         seen = self.cached(
-            ("seen", job.pictures_key),
+            ("seen", key),
             lambda: self.components.run("vision_encoder", **qwen_vl.whole_inputs(patches, vision)),
         )
         places = qwen_vl.text_positions(np.array(ids) == image, [patches.tokens])
@@ -85,29 +76,10 @@ class DreamLite(DiffusionModel):
                 return edited
             blind = branch(latents, time, "negative", np.zeros_like(photo))
             same = branch(latents, time, "negative", photo)
-            by_text, by_image = np.float32(job.guidance["text"]), np.float32(job.guidance["image"])
-            guided: Floats = blind + by_text * (edited - same) + by_image * (same - blind)
-            return guided
+            return away_from_both(edited, same, blind, job.guidance["text"], job.guidance["image"])
 
-        return Painting(
-            solve=lambda keep: flow(first, levels, predict, times=scheduler.number("num_train_timesteps"), keep=keep),
-            to_raw=self.space.unscaled,
-            from_raw=self.space.scaled,
-            noised=lambda latents, level: (1 - level) * latents + level * first,
-            seen=(raw, job.photo),
-        )
+        times = scheduler.number("num_train_timesteps")
+        return self.flowing(job, first, levels, predict, times=times, seen=(raw, job.photo))
 
 
-class DreamLiteFamily:
-    """Opens DreamLite artifacts."""
-
-    name = "dreamlite"
-
-    def open(
-        self, artifact: Artifact, engine: Engine, *, threads: int, device: str = "cpu", memory_bytes: int | None = None
-    ) -> DreamLite:
-        """Check the settings; graphs are opened on first use."""
-        return DreamLite(artifact, engine, threads, device, memory_bytes)
-
-
-FAMILY = DreamLiteFamily()
+FAMILY = DiffusionFamily(name="dreamlite", model=DreamLite)

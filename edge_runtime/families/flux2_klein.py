@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_runtime.artifact import Artifact
 from edge_runtime.diffusion import pictures, rotary
+from edge_runtime.diffusion.guidance import away
 from edge_runtime.diffusion.latents import folded
-from edge_runtime.diffusion.model import DiffusionModel, Job, Painting
-from edge_runtime.diffusion.schedule import empirical_shift, flow, flow_levels
+from edge_runtime.diffusion.model import DiffusionFamily, DiffusionModel, Job, Painting
+from edge_runtime.diffusion.schedule import empirical_shift, flow_levels
 from edge_runtime.diffusion.tokens import causal_bias, within
-from edge_runtime.engine import Engine
-from edge_runtime.family import Abilities
 
 Floats = NDArray[np.float32]
 _AXES = 4  # of positions: picture, row, column, word
@@ -36,13 +34,6 @@ class _Read:
 
 class Flux2Klein(DiffusionModel):
     """One opened artifact, distilled or not."""
-
-    def _abilities(self) -> Abilities:
-        guidance = self.settings.guidance()
-        return Abilities(
-            pictures=self.settings.part("references").whole("most"), mask=True, steps=self.settings.whole("steps"),
-            guidance=guidance, negative=bool(guidance),
-        )
 
     def _read(self, job: Job) -> _Read:
         references = self._references(job)
@@ -116,16 +107,9 @@ class Flux2Klein(DiffusionModel):
             edited = branch(latents, time, read.words)
             if read.negative is None:
                 return edited
-            blind = branch(latents, time, read.negative)
-            return blind + np.float32(job.guidance["text"]) * (edited - blind)
+            return away(edited, branch(latents, time, read.negative), job.guidance["text"])
 
-        return Painting(
-            solve=lambda keep: flow(first, levels, predict, times=1.0, keep=keep),
-            to_raw=lambda tokens: self.space.raw(tokens, job.height, job.width),
-            from_raw=self.space.tokens,
-            noised=lambda tokens, level: (1 - level) * tokens + level * first,
-            seen=(raws[0], read.references[0]),
-        )
+        return self.flowing(job, first, levels, predict, times=1.0, seen=(raws[0], read.references[0]))
 
 
 def bounded(picture: Image.Image, area: int) -> Image.Image:
@@ -134,16 +118,4 @@ def bounded(picture: Image.Image, area: int) -> Image.Image:
     return picture if scale >= 1 else pictures.resized(picture, int(picture.width * scale), int(picture.height * scale))
 
 
-class Flux2KleinFamily:
-    """Opens FLUX.2 klein artifacts."""
-
-    name = "flux2-klein"
-
-    def open(
-        self, artifact: Artifact, engine: Engine, *, threads: int, device: str = "cpu", memory_bytes: int | None = None
-    ) -> Flux2Klein:
-        """Check the settings; graphs are opened on first use."""
-        return Flux2Klein(artifact, engine, threads, device, memory_bytes)
-
-
-FAMILY = Flux2KleinFamily()
+FAMILY = DiffusionFamily(name="flux2-klein", model=Flux2Klein)

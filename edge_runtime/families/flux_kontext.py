@@ -10,11 +10,9 @@ from collections.abc import Iterable
 
 from PIL import Image
 
-from edge_runtime.artifact import Artifact
 from edge_runtime.diffusion import pictures
 from edge_runtime.diffusion.flux import FluxModel
-from edge_runtime.diffusion.model import Job
-from edge_runtime.engine import Engine
+from edge_runtime.diffusion.model import DiffusionFamily, Job
 
 
 class FluxKontext(FluxModel):
@@ -34,16 +32,4 @@ def nearest(photo: tuple[int, int], sizes: Iterable[tuple[int, int]]) -> tuple[i
     return min(sizes, key=lambda size: (abs(ratio - size[0] / size[1]), *size))
 
 
-class FluxKontextFamily:
-    """Opens artifacts of FLUX.1 Kontext."""
-
-    name = "flux-kontext"
-
-    def open(
-        self, artifact: Artifact, engine: Engine, *, threads: int, device: str = "cpu", memory_bytes: int | None = None
-    ) -> FluxKontext:
-        """Check the settings; graphs are opened on first use."""
-        return FluxKontext(artifact, engine, threads, device, memory_bytes)
-
-
-FAMILY = FluxKontextFamily()
+FAMILY = DiffusionFamily(name="flux-kontext", model=FluxKontext)

@@ -8,12 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.artifact import Artifact
-from edge_runtime.diffusion.model import DiffusionModel, Job, Painting
+from edge_runtime.diffusion.guidance import away_from_both
+from edge_runtime.diffusion.model import DiffusionFamily, DiffusionModel, Job, Painting
 from edge_runtime.diffusion.schedule import ancestral, noise_levels
 from edge_runtime.diffusion.settings import Settings
 from edge_runtime.diffusion.tokens import causal_bias, within
-from edge_runtime.engine import Engine
 from edge_runtime.errors import ArtifactError
 from edge_runtime.family import Abilities
 
@@ -26,9 +25,7 @@ class InstructPix2Pix(DiffusionModel):
 
     def _abilities(self) -> Abilities:
         _check(self.settings)
-        return Abilities(
-            pictures=1, mask=True, steps=self.settings.whole("steps"), guidance=self.settings.guidance(), negative=True
-        )
+        return super()._abilities()
 
     def _read(self, job: Job) -> dict[str, Floats]:
         # as the original: one strength that is off turns both off
@@ -73,9 +70,7 @@ class InstructPix2Pix(DiffusionModel):
                 return edited
             same = branch(latents, time, "negative", photo)
             blind = branch(latents, time, "negative", nothing)
-            by_text, by_image = np.float32(job.guidance["text"]), np.float32(job.guidance["image"])
-            guided: Floats = blind + by_text * (edited - same) + by_image * (same - blind)
-            return guided
+            return away_from_both(edited, same, blind, job.guidance["text"], job.guidance["image"])
 
         start = first * np.float32(levels.first)
         return Painting(
@@ -103,16 +98,4 @@ def _check(settings: Settings) -> None:
     noise_levels(settings.whole("steps"), scheduler)
 
 
-class InstructPix2PixFamily:
-    """Opens InstructPix2Pix artifacts."""
-
-    name = "instruct-pix2pix"
-
-    def open(
-        self, artifact: Artifact, engine: Engine, *, threads: int, device: str = "cpu", memory_bytes: int | None = None
-    ) -> InstructPix2Pix:
-        """Check the settings; graphs are opened on first use."""
-        return InstructPix2Pix(artifact, engine, threads, device, memory_bytes)
-
-
-FAMILY = InstructPix2PixFamily()
+FAMILY = DiffusionFamily(name="instruct-pix2pix", model=InstructPix2Pix)

@@ -21,6 +21,7 @@ from edge_runtime.artifact import Artifact
 from edge_runtime.engine import Engine, Session
 from edge_runtime.errors import ArtifactError, InstructionError, PlanError
 from edge_runtime.family import Mask, Pixels
+from edge_runtime.generators import retold
 from edge_runtime.images import resize_to
 from edge_runtime.plan import ERASING, MASKED, Edit, Plan, Vocabulary
 from edge_runtime.request import Step
@@ -334,13 +335,7 @@ def _neutral_context(rows: int, full: bool) -> dict[str, NDArray[Any]]:
 
 def _stepped(shares: Generator[float, None, Pixels]) -> Generator[Step, None, Pixels]:
     """Turn the shares of a restoration into steps."""
-    while True:
-        try:
-            share = next(shares)
-        except StopIteration as finished:
-            pixels: Pixels = finished.value
-            return pixels
-        yield Step(stage="restore", fraction=0.15 + 0.25 * share)
+    return retold(shares, lambda share: Step(stage="restore", fraction=0.15 + 0.25 * share))
 
 
 FAMILY = NanoBananaFamily()

@@ -15,36 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_runtime.artifact import Artifact
-from edge_runtime.diffusion import qwen_vl
+from edge_runtime.diffusion import pictures, qwen_vl
+from edge_runtime.diffusion.guidance import away, rescaled
 from edge_runtime.diffusion.latents import folded
-from edge_runtime.diffusion.model import DiffusionModel, Job, Painting
-from edge_runtime.diffusion.pictures import by_area, resized
+from edge_runtime.diffusion.model import DiffusionFamily, DiffusionModel, Job, Painting
 from edge_runtime.diffusion.rotary import grid, tables
-from edge_runtime.diffusion.schedule import flow, flow_levels, linear_shift
+from edge_runtime.diffusion.schedule import flow_levels, linear_shift
 from edge_runtime.diffusion.settings import Settings
 from edge_runtime.diffusion.tokens import within
-from edge_runtime.engine import Engine
 from edge_runtime.errors import ArtifactError
-from edge_runtime.family import Abilities
 
 Floats = NDArray[np.float32]
 Grid = tuple[int, int]
 """Rows and columns of tokens."""
 
-_TIMES = 1000.0
-"""What the denoiser's time, 0..1, is multiplied with inside the graph."""
-
 
 class QwenImageEdit(DiffusionModel):
     """One opened artifact."""
-
-    def _abilities(self) -> Abilities:
-        guidance = self.settings.guidance()
-        return Abilities(
-            pictures=self.settings.part("references").whole("most"), mask=True, steps=self.settings.whole("steps"),
-            guidance=guidance, negative=bool(guidance),
-        )
 
     def _shaped_like(self, opened: tuple[Image.Image, ...]) -> tuple[int, int]:
         return opened[-1 if self.settings.part("size").text("of") == "last" else 0].size
@@ -57,27 +44,27 @@ class QwenImageEdit(DiffusionModel):
         for words in wanted.values():
             ids = within(self.tokenizer().ids(words), text.whole("most_tokens"))
             qwen_vl.check_words(ids, text.whole("image_token"))
-        return {name: self._embeddings(job, words) for name, words in wanted.items()}
+        key = pictures.digest(job.pictures)
+        return {name: self._embeddings(job, words, key) for name, words in wanted.items()}
 
-    def _embeddings(self, job: Job, words: str) -> Floats:
-        return self.cached(("text", words, job.pictures_key), lambda: self._encode(job, words))
+    def _embeddings(self, job: Job, words: str, key: bytes) -> Floats:
+        return self.cached(("text", words, key), lambda: self._encode(job, words, key))
 
-    def _encode(self, job: Job, words: str) -> Floats:
+    def _encode(self, job: Job, words: str, key: bytes) -> Floats:
         text = self.settings.part("text")
-        seen, grids = self.cached(("seen", job.pictures_key), lambda: self._seen(job.pictures))
+        seen, grids = self.cached(("seen", key), lambda: self._seen(job.pictures))
         named = "".join(text.text("picture").replace("{}", str(place + 1)) for place in range(len(grids)))
-        image, sizes = text.whole("image_token"), iter(grids)
-        ids = []
-        for token in self.tokenizer().ids(text.text("template").replace("{}", named + words)):
-            ids += [token] * int(np.prod(next(sizes))) if token == image else [token]
+        image = text.whole("image_token")
+        written = self.tokenizer().ids(text.text("template").replace("{}", named + words))
+        ids = qwen_vl.with_pictures(written, image, grids)
         inputs = qwen_vl.text_inputs(ids, image, _positions(ids, grids, text), text.part("rotary"))
         hidden = self.components.run("text_encoder", image_embeddings=seen, **inputs)["embeddings"]
         return np.ascontiguousarray(hidden[:, text.whole("dropped_tokens", least=0) :])
 
-    def _seen(self, pictures: tuple[Image.Image, ...]) -> tuple[Floats, list[Grid]]:
+    def _seen(self, several: tuple[Image.Image, ...]) -> tuple[Floats, list[Grid]]:
         """Return the tokens of all pictures, one after another, (tokens, width), and every picture's grid of them."""
         vision = self.settings.part("vision")
-        patched = [qwen_vl.patches(resized(one, *_sized(one, vision)), vision) for one in pictures]
+        patched = [qwen_vl.patches(pictures.resized(one, *_sized(one, vision)), vision) for one in several]
         tokens = [
             self.components.run("vision_encoder", **qwen_vl.window_inputs(one, vision))["image_embeddings"]
             for one in patched
@@ -95,7 +82,7 @@ class QwenImageEdit(DiffusionModel):
         fixed = {name: self._fixed(grids, embeddings) for name, embeddings in read.items()}
         scheduler = self.settings.part("scheduler")
         levels = flow_levels(job.steps, scheduler, linear_shift(first.shape[1], scheduler))
-        rescaled = self.settings.flag("guidance_rescaled")
+        keeps_length = self.settings.flag("guidance_rescaled")
 
         def branch(latents: Floats, time: float, words: str) -> Floats:
             prediction = self.components.run(
@@ -108,17 +95,10 @@ class QwenImageEdit(DiffusionModel):
             edited = branch(latents, time, "edit")
             if "negative" not in read:
                 return edited
-            return guided(edited, branch(latents, time, "negative"), job.guidance["text"], rescaled)
+            guided = away(edited, branch(latents, time, "negative"), job.guidance["text"])
+            return rescaled(guided, edited) if keeps_length else guided
 
-        return Painting(
-            solve=lambda keep: flow(
-                first, levels, predict, times=scheduler.number("num_train_timesteps") / _TIMES, keep=keep
-            ),
-            to_raw=lambda latents: self.space.raw(latents, job.height, job.width),
-            from_raw=self.space.tokens,
-            noised=lambda latents, level: (1 - level) * latents + level * first,
-            seen=(raws[0], job.photo),
-        )
+        return self.flowing(job, first, levels, predict, times=1.0, seen=(raws[0], job.photo))
 
     def _fixed(self, grids: list[Grid], embeddings: Floats) -> dict[str, Any]:
         """Return the denoiser's inputs that stay the same in all steps. The first grid is the result's."""
@@ -130,15 +110,6 @@ class QwenImageEdit(DiffusionModel):
             own = grids[0][0] * grids[0][1]
             inputs["modulation_index"] = np.repeat([[0, 1]], [own, len(inputs["rotary_cos"]) - own], axis=1)
         return inputs
-
-
-def guided(edited: Floats, other: Floats, strength: float, rescaled: bool) -> Floats:
-    """Return predictions away from `other`, (1, tokens, channels); `rescaled`, every token as long as `edited`'s."""
-    result = other + np.float32(strength) * (edited - other)
-    if rescaled:
-        lengths = [np.linalg.norm(tokens, axis=2, keepdims=True) for tokens in (edited, result)]
-        result = result * (lengths[0] / np.maximum(lengths[1], np.finfo(np.float32).tiny))
-    return result
 
 
 def rotary_inputs(grids: list[Grid], words: int, rotary: Settings) -> dict[str, Floats]:
@@ -168,19 +139,7 @@ def _positions(ids: list[int], grids: list[Grid], text: Settings) -> NDArray[np.
 
 def _sized(picture: Image.Image, copy: Settings) -> tuple[int, int]:
     """Return width and height of the copy of a picture that an encoder gets."""
-    return by_area(*picture.size, copy.whole("area"), copy.whole("rounded_to"))
+    return pictures.by_area(*picture.size, copy.whole("area"), copy.whole("rounded_to"))
 
 
-class QwenImageEditFamily:
-    """Opens artifacts of Qwen-Image-Edit and its Plus variants."""
-
-    name = "qwen-image-edit"
-
-    def open(
-        self, artifact: Artifact, engine: Engine, *, threads: int, device: str = "cpu", memory_bytes: int | None = None
-    ) -> QwenImageEdit:
-        """Check the settings; graphs are opened on first use."""
-        return QwenImageEdit(artifact, engine, threads, device, memory_bytes)
-
-
-FAMILY = QwenImageEditFamily()
+FAMILY = DiffusionFamily(name="qwen-image-edit", model=QwenImageEdit)

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from PIL import Image
 
-from edge_runtime.artifact import Artifact
 from edge_runtime.diffusion import pictures
 from edge_runtime.diffusion.flux import FluxModel
-from edge_runtime.diffusion.model import Job
-from edge_runtime.engine import Engine
+from edge_runtime.diffusion.model import DiffusionFamily, Job
 
 
 class Umo(FluxModel):
@@ -36,16 +34,4 @@ def cut(picture: Image.Image, long_side: int, multiple: int) -> Image.Image:
     return pictures.cut_to_multiple(pictures.resized(picture, width, height), multiple)
 
 
-class UmoFamily:
-    """Opens artifacts of UMO."""
-
-    name = "umo"
-
-    def open(
-        self, artifact: Artifact, engine: Engine, *, threads: int, device: str = "cpu", memory_bytes: int | None = None
-    ) -> Umo:
-        """Check the settings; graphs are opened on first use."""
-        return Umo(artifact, engine, threads, device, memory_bytes)
-
-
-FAMILY = UmoFamily()
+FAMILY = DiffusionFamily(name="umo", model=Umo)

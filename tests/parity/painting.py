@@ -56,6 +56,25 @@ def painted(artifact: Path, pictures: list[Image.Image], words: str, size: tuple
     return planes
 
 
+def request(photo: Image.Image, words: str, **options: Any) -> EditRequest:
+    """Return a request for a photo, by default with a seed and four steps."""
+    return EditRequest(image=png(photo), **{
+        "instruction": words, "seed": 7, "steps": 4, "output_format": "png", **options,
+    })
+
+
+def pixels(result: Any) -> np.ndarray:
+    """Return a result's pixels, (3, height, width), 0..1."""
+    return np.asarray(Image.open(BytesIO(result.image)).convert("RGB")).transpose(2, 0, 1) / 255
+
+
+def close(actual: np.ndarray, expected: np.ndarray, most: float = MOST) -> bool:
+    """Return whether two pictures differ by at most `most` anywhere."""
+    difference = np.abs(actual - expected).max()
+    print(f"largest difference {difference:.2e}")  # noqa: T201 - pytest shows it when asked to, or on failure
+    return bool(difference <= most)
+
+
 def generator(seed: int) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(seed)
 

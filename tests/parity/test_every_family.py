@@ -19,7 +19,8 @@ from PIL import Image
 from tiny.artifact import converted
 
 from edge_runtime.editor import Editor
-from edge_runtime.errors import ArtifactError
+from edge_runtime.errors import ArtifactError, OptionError
+from edge_runtime.generators import finished
 from edge_runtime.request import EditRequest, Size
 
 pytestmark = [
@@ -28,11 +29,6 @@ pytestmark = [
 ]
 logger = logging.getLogger(__name__)
 RECIPES = ("fp32", "int8", "int4")
-LEAST_PSNR_DB = {"int8": 12.0, "int4": 8.0}
-"""Of a tiny random model's picture against its own in float. Random weights are the worst case of rounding.
-
-InstructPix2Pix is lowest by far: its UNet is all convolutions, and fresh noise in every step spreads what they lose."""
-
 SIZE = (160, 128)
 WORDS = "make it snowy"
 NO_TORCH = """
@@ -81,7 +77,7 @@ def test_8_and_4_bits_paint_nearly_the_same(name, artifacts):
         assert np.isfinite(found[recipe]).all()
         psnr = -10 * np.log10(np.mean((found[recipe] - found["fp32"]) ** 2))
         logger.info("%s %s: %.1f dB from fp32", name, recipe, psnr)
-        assert LEAST_PSNR_DB[recipe] < psnr < 120
+        assert EXAMPLES[name].least_db[recipe] < psnr < 120
 
 
 def test_torch_is_nowhere(name, artifacts, tmp_path):
@@ -138,16 +134,11 @@ def test_parts_are_closed_when_memory_is_short(name, artifacts):
     results = []
     for memory in (None, 1):
         with Editor.open(artifacts["fp32"], threads=1, memory_bytes=memory) as editor:
-            most = 0
+            opened: list[int] = []
+            parts = editor._model.components._sessions
             steps = editor.steps(request_of(name, steps=1))
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as finished:
-                    results.append(finished.value)
-                    break
-                most = max(most, len(editor._model.components._sessions))
-            assert most == 1 if memory else most > 1
+            results.append(finished(steps, lambda _, parts=parts, opened=opened: opened.append(len(parts))))
+            assert max(opened) == 1 if memory else max(opened) > 1
     assert results[0].image == results[1].image
 
 
@@ -197,8 +188,6 @@ def _listening() -> None:
 
 
 def test_several_pictures_only_where_they_belong(name, artifacts):
-    from edge_runtime.errors import OptionError
-
     picture = BytesIO()
     photograph(64, 64).save(picture, "PNG")
     with Editor.open(Path(artifacts["int8"]), threads=1) as editor:

@@ -9,10 +9,8 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
-from painting import MOST, SIZES, generator, painted, photograph, planes_of, png
+from painting import MOST, SIZES, close, generator, painted, photograph, pixels, planes_of, png, request
 from PIL import Image
-from tiny.artifact import converted
-from tiny.flux2_klein import build
 
 from edge_runtime.artifact import Artifact
 from edge_runtime.diffusion.components import Components
@@ -20,29 +18,22 @@ from edge_runtime.diffusion.pictures import cut_to_multiple
 from edge_runtime.editor import Editor
 from edge_runtime.errors import InputError, InstructionError, OptionError
 from edge_runtime.families.flux2_klein import bounded
-from edge_runtime.request import EditRequest, Size
+from edge_runtime.request import Size
 
 pytestmark = pytest.mark.slow
+FAMILY = "flux2_klein"
 WORDS = "make it snowy, please"
 HALF_A_SHADE = 0.5 / 255
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    build(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def artifacts(checkpoint, tmp_path_factory):
+def artifacts(float_artifact, tmp_path_factory):
     """The artifact as converted, and `base`: with what the converter writes for a model that isn't distilled."""
-    distilled = converted(checkpoint, tmp_path_factory.mktemp("artifact"))["fp32"]
-    base = shutil.copytree(distilled, tmp_path_factory.mktemp("base") / "fp32")
-    manifest = Artifact.open(distilled).manifest
+    base = shutil.copytree(float_artifact, tmp_path_factory.mktemp("base") / "fp32")
+    manifest = Artifact.open(float_artifact).manifest
     settings = {**manifest.settings, "steps": 50, "guidance": {"text": 4.0}}
     (base / "manifest.json").write_bytes(replace(manifest, settings=settings).encode())
-    return {"distilled": distilled, "base": base}
+    return {"distilled": float_artifact, "base": base}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +92,7 @@ def test_the_size_and_the_cut_are_the_originals_unless_asked(artifacts, original
     photo = photograph(213, 277)
     expected = original([photo])
     with Editor.open(artifacts["distilled"], threads=1) as editor:
-        result = editor.edit(request(photo))
+        result = editor.edit(request(photo, WORDS))
     assert (result.width, result.height) == (208, 272)
     assert close(pixels(result), expected, MOST + HALF_A_SHADE)
 
@@ -125,7 +116,7 @@ def test_outside_the_mask_the_photo_stays(artifacts, name):
     mask = np.zeros((277, 213), np.uint8)
     mask[90:200, 40:150] = 255
     with Editor.open(artifacts[name], threads=1) as editor:
-        result = editor.edit(request(photo, mask=png(Image.fromarray(mask))))
+        result = editor.edit(request(photo, WORDS, mask=png(Image.fromarray(mask))))
     before, after = np.asarray(photo), np.asarray(Image.open(BytesIO(result.image)).convert("RGB"))
     assert np.array_equal(after[mask == 0], before[mask == 0])
     assert np.abs(after[mask > 0].astype(int) - before[mask > 0]).mean() > 5
@@ -147,7 +138,7 @@ def test_outside_the_mask_the_photo_stays(artifacts, name):
 def test_what_cannot_be_done_is_said_before_anything_is_computed(artifacts, monkeypatch, options, error, message):
     monkeypatch.setattr(Components, "run", lambda *_, **__: pytest.fail("something was computed"))
     with Editor.open(artifacts["distilled"], threads=1) as editor, pytest.raises(error, match=message) as raised:
-        editor.edit(request(photograph(128, 128), **options))
+        editor.edit(request(photograph(128, 128), WORDS, **options))
     assert isinstance(raised.value, InputError)
 
 
@@ -155,19 +146,4 @@ def test_a_reference_that_is_too_small_is_refused(artifacts, monkeypatch):
     monkeypatch.setattr(Components, "run", lambda *_, **__: pytest.fail("something was computed"))
     pictures = {"references": (png(photograph(12, 40)),)}
     with Editor.open(artifacts["base"], threads=1) as editor, pytest.raises(OptionError, match=r"too small.*12 x 40"):
-        editor.edit(request(photograph(128, 128), **pictures))
-
-
-def request(photo, **options):
-    options = {"instruction": WORDS, "seed": 7, "steps": 4, "output_format": "png", **options}
-    return EditRequest(image=png(photo), **options)
-
-
-def pixels(result):
-    return np.asarray(Image.open(BytesIO(result.image)).convert("RGB")).transpose(2, 0, 1) / 255
-
-
-def close(actual, expected, most=MOST):
-    difference = np.abs(actual - expected).max()
-    print(f"largest difference {difference:.2e}")  # noqa: T201 - pytest shows it when asked to, or on failure
-    return difference <= most
+        editor.edit(request(photograph(128, 128), WORDS, **pictures))

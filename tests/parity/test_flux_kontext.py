@@ -11,8 +11,7 @@ import pytest
 import torch
 from painting import MOST, SIZES, generator, painted, photograph, planes_of, png
 from PIL import Image
-from tiny.artifact import converted, merged
-from tiny.flux_kontext import build
+from tiny.artifact import merged
 
 from converters.pipelines.flux_kontext import PREFERRED_PIXELS
 from edge_runtime.canonical_json import plain
@@ -21,33 +20,23 @@ from edge_runtime.diffusion.settings import Settings
 from edge_runtime.editor import Editor
 from edge_runtime.errors import ArtifactError, InstructionError, OptionError
 from edge_runtime.families.flux_kontext import nearest
+from edge_runtime.generators import finished
 from edge_runtime.manifest import MANIFEST_FILE, Manifest
-from edge_runtime.request import EditRequest, Size
+from edge_runtime.request import EditRequest, Size, Step
 
 SMALL = [(width // 4, height // 4) for width, height in PREFERRED_PIXELS]
 """What the photo is seen at in most tests, for speed; unlike the true ones they are not all whole tokens."""
 
+FAMILY = "flux_kontext"
 WORDS = "make it snowy, please"
 LONG = " ".join([WORDS] * 8)  # longer than CLIP's 77 tokens
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("kontext")
-    build(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def true_artifact(checkpoint, tmp_path_factory):
-    return converted(checkpoint, tmp_path_factory.mktemp("artifact"))["fp32"]
-
-
-@pytest.fixture(scope="module")
-def artifact(true_artifact, tmp_path_factory):
+def artifact(float_artifact, tmp_path_factory):
     """The same, but photos are seen at the small sizes."""
     folder = tmp_path_factory.mktemp("small") / "artifact"
-    shutil.copytree(true_artifact, folder)
+    shutil.copytree(float_artifact, folder)
     manifest = Manifest.decode((folder / MANIFEST_FILE).read_bytes())
     settings = merged(plain(manifest.settings), {"size": {"preferred": [list(size) for size in SMALL]}})
     (folder / MANIFEST_FILE).write_bytes(replace(manifest, settings=settings).encode())
@@ -103,10 +92,10 @@ def test_clip_reads_the_beginning_of_a_long_text(artifact, original, small_sizes
 
 
 @pytest.mark.slow
-def test_sees_the_photo_at_the_true_sizes(true_artifact, original):
+def test_sees_the_photo_at_the_true_sizes(float_artifact, original):
     photo, size = photograph(320, 192, "rocket"), (160, 96)  # seen at 1328 x 800, the largest, still in one piece
     wanted = expected(original, photo, WORDS, size, steps=1, guidance_scale=2.5)
-    assert_close(painted(true_artifact, [photo], WORDS, size, seed=7, steps=1), wanted)
+    assert_close(painted(float_artifact, [photo], WORDS, size, seed=7, steps=1), wanted)
 
 
 @pytest.mark.slow
@@ -116,7 +105,9 @@ def test_a_mask_keeps_the_photo_outside(artifact):
     mask[40:120, 50:150] = 255
     request = request_of(photo, size=Size(width=192, height=160), mask=png(Image.fromarray(mask)), previews=True)
     with Editor.open(artifact, threads=1) as editor:
-        previews, result = outcome(editor.steps(request))
+        steps: list[Step] = []
+        result = finished(editor.steps(request), steps.append)
+    previews = [step.preview for step in steps if step.preview is not None]
     before, after = np.asarray(photo), np.asarray(Image.open(BytesIO(result.image)).convert("RGB"))
     assert np.array_equal(after[mask == 0], before[mask == 0])
     assert np.abs(after[mask > 0].astype(int) - before[mask > 0]).mean() > 10
@@ -189,15 +180,3 @@ def assert_close(actual, wanted):
 def request_of(photo, **options):
     options = {"instruction": WORDS, "seed": 7, "steps": 2, "output_format": "png", **options}
     return EditRequest(image=png(photo), **options)
-
-
-def outcome(steps):
-    """Return the previews of a run and its result."""
-    previews = []
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as finished:
-            return previews, finished.value
-        if step.preview is not None:
-            previews.append(step.preview)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from edge_runtime.diffusion.noise import MAX_SEED, Noise
+from edge_runtime.diffusion.noise import Noise
+from edge_runtime.request import MAX_SEED
 
 MOST = 1e-5
 SHAPES = [(16,), (17,), (31,), (1, 4, 5, 5), (1, 4, 32, 32), (1, 128, 13, 17), (1, 16, 9, 11), (1000,)]

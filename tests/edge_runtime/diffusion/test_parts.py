@@ -18,6 +18,7 @@ from edge_runtime.diffusion.pictures import SizeRule, by_area
 from edge_runtime.diffusion.preview import ColourMap
 from edge_runtime.diffusion.settings import Settings
 from edge_runtime.errors import ArtifactError, OptionError
+from edge_runtime.generators import finished
 from edge_runtime.progress import EditProgress, duration
 from edge_runtime.request import Size, Step
 
@@ -109,13 +110,8 @@ class Local:
 
 
 def decoded(autoencoder: Autoencoder, latents: np.ndarray) -> tuple[np.ndarray, list[float]]:
-    shares = []
-    steps = autoencoder.decode(latents)
-    while True:
-        try:
-            shares.append(next(steps))
-        except StopIteration as finished:
-            return finished.value, shares
+    shares: list[float] = []
+    return finished(autoencoder.decode(latents), shares.append), shares
 
 
 @pytest.mark.parametrize("size", [(1536, 1024), (800, 2048), (776, 768), (2000, 1992)])
@@ -193,4 +189,4 @@ def test_progress_tells_steps_and_time_left(monkeypatch):
         "reading the instruction", "step 0 of 4", "step 1 of 4, 30 s left", "step 2 of 4, 20 s left",
         "step 3 of 4, 10 s left",
     ]  # fmt: skip
-    assert [duration(seconds) for seconds in (8, 200, 5000)] == ["8 s", "3 min", "1 h 23 min"]
+    assert [duration(seconds) for seconds in (8, 200, 5000)] == ["8 s", "3 min 20 s", "1 h 23 min"]
