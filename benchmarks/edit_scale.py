@@ -143,7 +143,8 @@ def _ours(folder: str, kind: str) -> dict[str, float]:
             if not following:
                 break
     stages["paint"] += stages.get("encode", 0.0)
-    return {"loading": opened + loading.seconds, **{name: stages[name] for name in STAGES[1:]}, "peak_mb": peak_megabytes()}
+    seconds = {name: stages[name] for name in STAGES[1:]}
+    return {"loading": opened + loading.seconds, **seconds, "peak_mb": peak_megabytes()}
 
 
 def _diffusers(folder: Path, kind: str) -> dict[str, float]:
