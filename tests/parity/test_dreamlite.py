@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from painting import MOST, SIZES, generator, painted, photograph, planes_of
+from painting import SIZES, close, generator, painted, photograph, planes_of
 from tiny.artifact import converted
 from tiny.dreamlite import build
 from tiny.qwen_vl import qwen3_processor
@@ -58,5 +57,5 @@ def test_paints_as_the_original(artifacts, originals, name, size):
             )
         )
     actual = painted(artifacts[name], [photo], words, size, seed=7, steps=4, guidance=guidance)
-    assert np.abs(actual - expected).max() <= MOST
+    assert close(actual, expected)
     assert expected.std() > 0.05

@@ -9,7 +9,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
-from painting import MOST, SIZES, generator, painted, photograph, planes_of, png
+from painting import SIZES, close, generator, painted, photograph, planes_of, png
 from PIL import Image
 from tiny.artifact import merged
 
@@ -80,7 +80,7 @@ def test_paints_as_the_original(artifact, original, small_sizes, size, guided):
         scales = {**scales, "true_cfg_scale": 2.5, "negative_prompt": negative}
     wanted = expected(original, photo, WORDS, size, **scales)
     actual = painted(artifact, [photo], WORDS, size, seed=7, steps=4, guidance=guidance, negative=negative)
-    assert_close(actual, wanted)
+    assert close(actual, wanted)
     assert wanted.std() > 0.05
 
 
@@ -88,14 +88,14 @@ def test_paints_as_the_original(artifact, original, small_sizes, size, guided):
 def test_clip_reads_the_beginning_of_a_long_text(artifact, original, small_sizes):
     photo, size = photograph(160, 128), (160, 128)
     wanted = expected(original, photo, LONG, size, steps=2, guidance_scale=2.5)
-    assert_close(painted(artifact, [photo], LONG, size, seed=7, steps=2), wanted)
+    assert close(painted(artifact, [photo], LONG, size, seed=7, steps=2), wanted)
 
 
 @pytest.mark.slow
 def test_sees_the_photo_at_the_true_sizes(float_artifact, original):
     photo, size = photograph(320, 192, "rocket"), (160, 96)  # seen at 1328 x 800, the largest, still in one piece
     wanted = expected(original, photo, WORDS, size, steps=1, guidance_scale=2.5)
-    assert_close(painted(float_artifact, [photo], WORDS, size, seed=7, steps=1), wanted)
+    assert close(painted(float_artifact, [photo], WORDS, size, seed=7, steps=1), wanted)
 
 
 @pytest.mark.slow
@@ -171,10 +171,6 @@ def test_what_is_cut_off_is_before_the_end_token():
 def test_sizes_that_are_no_pairs_are_refused(pairs):
     with pytest.raises(ArtifactError, match="preferred in the manifest can't be used"):
         Settings({"preferred": pairs}, "size").pairs("preferred")
-
-
-def assert_close(actual, wanted):
-    assert np.abs(actual - wanted).max() <= MOST
 
 
 def request_of(photo, **options):

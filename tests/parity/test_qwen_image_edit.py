@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from dataclasses import replace
 from io import BytesIO
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus
-from painting import MOST, SIZES, generator, painted, photograph, planes_of, png
+from painting import SIZES, close, generator, painted, photograph, planes_of, png
 from PIL import Image
 from tiny.artifact import converted, merged
 from tiny.qwen_image_edit import build, processor
@@ -32,7 +31,6 @@ VARIANTS = {"single": {}, "plus": {"plus": True}, "2511": {"plus": True, "zero_c
 AREA, SEEN = 192 * 192, 112 * 112
 """Of references, and of what the text encoder sees of several; the true ones take minutes."""
 
-LOG = logging.getLogger(__name__)
 WORDS, NEGATIVE, STEPS = "make it snowy, please", "rain", 3
 
 
@@ -108,9 +106,7 @@ def test_paints_as_the_original(plain, originals, name, size, guided):
     wanted = expected(originals[name], pictures, size, **scales)
     options = {"negative": NEGATIVE} if guided else {"guidance": {"text": 1.0}}
     actual = painted(plain[name], pictures, WORDS, size, seed=7, steps=STEPS, **options)
-    largest = np.abs(actual - wanted).max()
-    LOG.info("%s %s %s: differs by %.1e", name, size, scales, largest)
-    assert largest <= MOST
+    assert close(actual, wanted)
     assert wanted.std() > 0.05
 
 
@@ -128,9 +124,7 @@ def test_sees_rows_and_columns_as_the_original_with_its_tokens_told(artifacts, p
         painted(some[name], pictures, WORDS, size, seed=7, steps=STEPS, guidance={"": 4.0})
         for some in (artifacts, plain)
     )
-    largest = np.abs(actual - wanted).max()
-    LOG.info("%s multimodal: differs by %.1e", name, largest)
-    assert largest <= MOST < np.abs(actual - other).max()
+    assert close(actual, wanted) and not close(actual, other)
 
 
 def request(*pictures, **options):

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from painting import MOST, SIZES, generator, painted, photograph, png
+from painting import SIZES, close, generator, painted, photograph, png
 from PIL import Image
 from safetensors.torch import load_file
 from tiny.artifact import converted
@@ -61,7 +61,7 @@ def test_paints_as_uno(artifact, original, size, count):
     shown = [photograph(*size), photograph(300, 201, "chelsea")][:count]
     wanted = uno(original, shown, WORDS, size, steps=3)
     actual = painted(artifact, shown, WORDS, size, seed=7, steps=3)
-    assert np.abs(actual - wanted).max() <= MOST
+    assert close(actual, wanted)
     assert wanted.std() > 0.05
 
 
