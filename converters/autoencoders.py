@@ -99,6 +99,7 @@ def autoencoder(
             for photo, pixels in zip((data.comparison[0], data.comparison[-1]), _EXAMPLE_PIXELS, strict=True)
         ),
         dimensions={"height": (factor, LARGEST_PIXELS), "width": (factor, LARGEST_PIXELS)},
+        working=lambda width, height: {"height": height, "width": width},
         calibration=encoder_inputs,
         exclude=(*_SENSITIVE, *_ends(config, "encoder")),
         weights=_half(weights, ("encoder.", "quant_conv.")),
@@ -110,6 +111,7 @@ def autoencoder(
         outputs=(image,),
         examples=tuple(seeded(pixels, seed) for seed, pixels in enumerate(_EXAMPLE_PIXELS)),
         dimensions={symbol: (1, LARGEST_PIXELS // factor) for symbol in ("latent_height", "latent_width")},
+        working=lambda width, height: {"latent_height": height // factor, "latent_width": width // factor},
         calibration=decoder_inputs,
         exclude=(*_SENSITIVE, *_ends(config, "decoder")),
         weights=_half(weights, ("decoder.", "post_quant_conv.")),

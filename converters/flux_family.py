@@ -5,7 +5,7 @@ Kontext and UMO run the same graphs; where a reference stands, how large it is a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from converters.autoencoders import autoencoder, latent_settings
@@ -33,18 +33,20 @@ def flux_model(
     *,
     family: str,
     settings: Mapping[str, Any],
+    reference_pixels: Callable[[int], int],
     loras: str = "",
 ) -> Model:
     """Describe a model on FLUX.1 from the folder's configurations and the weights of its components, by name.
 
-    `settings` are the family's own, such as `steps`; what follows from the checkpoint is added.
+    `settings` are the family's own, such as `steps`; what follows from the checkpoint is added. `reference_pixels`
+    gives the area at which a reference is seen for the result's.
     """
     config = folder.config(TRANSFORMER)
     clip, t5 = (folder.config(name) for name in TEXT_ENCODERS)
     components: tuple[ComponentSource, ...] = (
         clip_text(clip, weights["text_encoder"]),
         t5_text(t5, weights["text_encoder_2"], longest=MOST_TEXT_TOKENS),
-        flux_denoiser(config, weights[TRANSFORMER]),
+        flux_denoiser(config, weights[TRANSFORMER], reference_pixels),
         *autoencoder(folder.config("vae"), weights["vae"], data),
     )
     derived = {

@@ -5,7 +5,7 @@ Rotary tables come in as inputs: angles in float64 and the layout of pictures in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -14,13 +14,16 @@ from torch import nn
 
 from converters.shards import renamed
 from converters.sinusoids import Sinusoids, timestep_frequencies
-from converters.source import Arrays, ComponentSource, Weights
+from converters.source import Arrays, ComponentSource, Weights, Working
 from edge_runtime.diffusion import rotary
 from edge_runtime.tensors import TensorSpec
 
 FLUX_THETA: Final = 10_000
 FLUX2_THETA: Final = 2_000
 MOST_TEXT_TOKENS: Final = 512
+TOKEN_PIXELS: Final = 16
+"""A token stands for so many pixels along each side."""
+
 MOST_TOKENS: Final = 1 << 16
 """Of one sequence, text included: a picture of 2048 x 2048 pixels with three references of that size."""
 
@@ -115,8 +118,13 @@ def _predicted(model: nn.Module, table: torch.Tensor, **inputs: torch.Tensor | N
     return prediction
 
 
-def flux_denoiser(config: Mapping[str, Any], weights: Weights) -> ComponentSource:
-    """Describe the `denoiser` of FLUX.1; `guidance` is its last input where the checkpoint is distilled with it."""
+def flux_denoiser(
+    config: Mapping[str, Any], weights: Weights, reference_pixels: Callable[[int], int]
+) -> ComponentSource:
+    """Describe the `denoiser` of FLUX.1; `guidance` is its last input where the checkpoint is distilled with it.
+
+    `reference_pixels` gives the area at which a reference is seen for the result's.
+    """
     pooled = TensorSpec(name="pooled", dtype="float32", shape=(1, config["pooled_projection_dim"]))
     inputs = _inputs(config, after_text=(pooled,))
     return ComponentSource(
@@ -129,11 +137,14 @@ def flux_denoiser(config: Mapping[str, Any], weights: Weights) -> ComponentSourc
         exclude=_SENSITIVE,
         weights=renamed(weights, _name),
         constants={"model.time_text_embed.time_proj.frequencies": timestep_frequencies(_TIME_CHANNELS)},
+        working=_working(reference_pixels),
     )
 
 
-def flux2_denoiser(config: Mapping[str, Any], weights: Weights) -> ComponentSource:
-    """Describe the `denoiser` of FLUX.2; `guidance` is its last input where the checkpoint is distilled with it."""
+def flux2_denoiser(
+    config: Mapping[str, Any], weights: Weights, reference_pixels: Callable[[int], int]
+) -> ComponentSource:
+    """Describe the `denoiser` of FLUX.2, as `flux_denoiser` does."""
     inputs = _inputs(config)
     return ComponentSource(
         name="denoiser",
@@ -147,7 +158,16 @@ def flux2_denoiser(config: Mapping[str, Any], weights: Weights) -> ComponentSour
         constants={
             "model.time_guidance_embed.time_proj.frequencies": timestep_frequencies(_flux2_time_channels(config))
         },
+        working=_working(reference_pixels),
     )
+
+
+def _working(reference_pixels: Callable[[int], int]) -> Working:
+    def sizes(width: int, height: int) -> dict[str, int]:
+        image = (width * height + reference_pixels(width * height)) // TOKEN_PIXELS**2
+        return {"image_tokens": image, "text_tokens": MOST_TEXT_TOKENS, "tokens": image + MOST_TEXT_TOKENS}
+
+    return sizes
 
 
 def _inputs(config: Mapping[str, Any], after_text: tuple[TensorSpec, ...] = ()) -> tuple[TensorSpec, ...]:

@@ -154,8 +154,21 @@ def convert(task: Task, report: Report) -> dict[str, Any]:
         "component": description.to_json(),
         "quality": quality,
         "sizes": dict(check_inputs(component.inputs, component.examples[0])),
+        "memory": memory(model, component, captured, written, recipe),
         "layers": [asdict(layer) for layer in written.layers],
     }
+
+
+def memory(model: Any, component: Any, captured: Any, written: Any, recipe: Any) -> dict[str, Any]:
+    """Return a component's entry in the member `memory` of the manifest's settings."""
+    from converters.memory import opened_bytes, work
+    from edge_runtime.diffusion.memory import to_json
+    from edge_runtime.diffusion.pictures import SizeRule
+    from edge_runtime.diffusion.settings import Settings
+
+    area = SizeRule.read(Settings(model.settings["size"])).area
+    opened = opened_bytes(written.data.stat().st_size, captured.uses, written.layers, recipe)
+    return to_json(opened, work(component, area))
 
 
 def _ranges(component: Any, recipe: Any, say: Callable[[str], None]) -> Any:

@@ -24,6 +24,7 @@ from converters.recipe import FOLDER, load_recipe
 from converters.work_folder import held
 from edge_runtime import __version__, errors
 from edge_runtime.artifact import Artifact, finish_artifact
+from edge_runtime.diffusion.memory import MEMORY
 from edge_runtime.errors import ConversionError, OptionError
 from edge_runtime.inspection import EXAMPLE_SIZES
 from edge_runtime.manifest import Component, Manifest
@@ -263,7 +264,11 @@ def _manifest(
         target="onnx",
         recipe=request.recipe,
         components=(*graphs, *files),
-        settings={**described["settings"], EXAMPLE_SIZES: {name: entry["sizes"] for name, entry in done.items()}},
+        settings={
+            **described["settings"],
+            EXAMPLE_SIZES: {name: entry["sizes"] for name, entry in done.items()},
+            MEMORY: {name: entry["memory"] for name, entry in done.items()},
+        },
         provenance={**described["provenance"], "tools": _tools()},
         quality={name: entry["quality"] for name, entry in done.items()},
     )

@@ -7,6 +7,7 @@ are then small, where a mask over all pairs of patches would be hundreds of mega
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -57,6 +58,11 @@ def window_slots(vision: Any) -> int:
 def window_side(vision: Any) -> int:
     """Return how many image tokens stand along a window's side."""
     return int(vision.window_size // vision.spatial_merge_size // vision.patch_size)
+
+
+def tokens_a_side(vision: Any, area: int) -> int:
+    """Return how many tokens a square picture of this area has along its side."""
+    return max(1, round(math.sqrt(area) / int(vision.patch_size * vision.spatial_merge_size)))
 
 
 class VisionEncoder(nn.Module):
@@ -158,14 +164,18 @@ class TextEncoder(nn.Module):
         return normed
 
 
-def vision_component(config: Any, weights: Weights) -> ComponentSource:
+def vision_component(config: Any, weights: Weights, seen_area: int) -> ComponentSource:
     """Describe the graph `vision_encoder`, which sees one image a run; `weights` are the whole checkpoint's.
+
+    `seen_area` is the image's in pixels.
 
     `patches` stand window by window, in a window token by token, four patches a token, pixels as the processor has
     them; what is left of a window at the edge is zeros, at its end, and masked by `attention_bias`. Windows without any
     patch are left out. `image_order` says for every image token of the grid, row by row, where it stands.
     """
     vision = config.vision_config
+    side = tokens_a_side(vision, seen_area)
+    windows = math.ceil(side / window_side(vision)) ** 2
     slots, features = window_slots(vision), vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
     head = vision.hidden_size // vision.num_heads
     return ComponentSource(
@@ -181,14 +191,19 @@ def vision_component(config: Any, weights: Weights) -> ComponentSource:
         outputs=(_image_spec(config),),
         examples=tuple(_vision_example(vision, windows, seed) for seed, windows in enumerate(_EXAMPLE_WINDOWS)),
         dimensions={"windows": (1, MAX_WINDOWS), "image_tokens": (1, MAX_WINDOWS * window_side(vision) ** 2)},
+        working=lambda width, height: {"windows": windows, "image_tokens": side * side},
         exclude=("patch_embed.*",),
         weights=_part(weights, "vision_encoder"),
     )
 
 
-def text_component(config: Any, weights: Weights) -> ComponentSource:
-    """Describe the graph `text_encoder`; without an image, one row of zeros stands for its tokens."""
+def text_component(config: Any, weights: Weights, seen_area: int, words: int) -> ComponentSource:
+    """Describe the graph `text_encoder`; without an image, one row of zeros stands for its tokens.
+
+    `seen_area` is an image's in pixels, `words` how many tokens a long text has beside it.
+    """
     text = config.text_config
+    image_tokens = tokens_a_side(config.vision_config, seen_area) ** 2
     head = text.hidden_size // text.num_attention_heads
     return ComponentSource(
         name="text_encoder",
@@ -204,6 +219,7 @@ def text_component(config: Any, weights: Weights) -> ComponentSource:
         outputs=(TensorSpec(name="embeddings", dtype="float32", shape=(1, "tokens", text.hidden_size)),),
         examples=tuple(_text_example(text, *sizes, seed=seed) for seed, sizes in enumerate(_EXAMPLE_TOKENS)),
         dimensions={"tokens": (2, MAX_TOKENS), "image_tokens": (1, MAX_TOKENS)},
+        working=lambda width, height: {"tokens": image_tokens + words, "image_tokens": image_tokens},
         weights=_part(weights, "text_encoder"),
     )
 

@@ -125,8 +125,8 @@ class TextEncoder(nn.Module):
         return hidden
 
 
-def vision_component(config: Any, weights: Weights) -> ComponentSource:
-    """Describe the graph `vision_encoder`; `weights` are the whole checkpoint's."""
+def vision_component(config: Any, weights: Weights, seen_pixels: int) -> ComponentSource:
+    """Describe the graph `vision_encoder`; `weights` are the whole checkpoint's, `seen_pixels` a picture's side."""
     vision = config.vision_config
     features = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
     head = vision.hidden_size // vision.num_heads
@@ -143,14 +143,19 @@ def vision_component(config: Any, weights: Weights) -> ComponentSource:
         outputs=_image_specs(config),
         examples=(_vision_example(vision, 8, 12, seed=0), _vision_example(vision, 10, 8, seed=1)),
         dimensions={"patches": (4, MAX_PATCHES)},
+        working=lambda width, height: {"patches": (seen_pixels // vision.patch_size) ** 2},
         exclude=("patch_embed.*", "pos_embed.*"),
         weights=under(weights, "model.visual."),
     )
 
 
-def text_component(config: Any, weights: Weights) -> ComponentSource:
-    """Describe the graph `text_encoder`; without an image, one row of zeros stands for its tokens."""
-    text = config.text_config
+def text_component(config: Any, weights: Weights, seen_pixels: int, tokens: int) -> ComponentSource:
+    """Describe the graph `text_encoder`; without an image, one row of zeros stands for its tokens.
+
+    `seen_pixels` is the side at which a picture is seen, `tokens` what a long text has with it.
+    """
+    text, vision = config.text_config, config.vision_config
+    image_tokens = (seen_pixels // vision.patch_size // vision.spatial_merge_size) ** 2
     return ComponentSource(
         name="text_encoder",
         module=lambda: TextEncoder(config),
@@ -165,6 +170,7 @@ def text_component(config: Any, weights: Weights) -> ComponentSource:
         outputs=(TensorSpec(name="embeddings", dtype="float32", shape=(1, "tokens", text.hidden_size)),),
         examples=(_text_example(config, 72, 24, seed=0), _text_example(config, 57, 20, seed=1)),
         dimensions={"tokens": (2, MAX_TOKENS), "image_tokens": (1, MAX_PATCHES // 4)},
+        working=lambda width, height: {"tokens": tokens, "image_tokens": image_tokens},
         weights=renamed(under(weights, "model.language_model."), lambda name: None if name == "norm.weight" else name),
     )
 

@@ -21,6 +21,7 @@ from edge_runtime.tensors import TensorSpec
 PATCH: Final = 2
 """A token is a patch of 2 x 2 latents: channels first, then rows, then columns."""
 
+TOKEN_PIXELS: Final = 16
 THETA: Final = 10_000
 MOST_TOKENS: Final = 1 << 16
 MOST_TEXT_TOKENS: Final = 8192
@@ -135,8 +136,13 @@ def _turned(tensor: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch
     return tensor * cos[None, :, None] + turned * sin[None, :, None]
 
 
-def qwen_image_denoiser(config: Mapping[str, Any], weights: Weights) -> ComponentSource:
-    """Describe the graph `denoiser`; `modulation_index` is its last input where references stay at time 0 (2511)."""
+def qwen_image_denoiser(
+    config: Mapping[str, Any], weights: Weights, reference_pixels: int, text_tokens: int
+) -> ComponentSource:
+    """Describe the graph `denoiser`; `modulation_index` is its last input where references stay at time 0 (2511).
+
+    `reference_pixels` is the area at which a picture is seen, `text_tokens` what a long text has.
+    """
     unknown = ("guidance_embeds", "use_additional_t_cond", "use_layer3d_rope")
     if strange := [name for name in unknown if config.get(name)]:
         raise ConversionError("the transformer is of another model", got=f"{', '.join(strange)}: true")
@@ -161,6 +167,9 @@ def qwen_image_denoiser(config: Mapping[str, Any], weights: Weights) -> Componen
         outputs=(floats("prediction", 1, "image_tokens", outputs),),
         examples=tuple(_denoiser_example(config, seed) for seed in range(len(_EXAMPLES))),
         dimensions={"image_tokens": (1, MOST_TOKENS), "text_tokens": (1, MOST_TEXT_TOKENS)},
+        working=lambda width, height: {
+            "image_tokens": (width * height + reference_pixels) // TOKEN_PIXELS**2, "text_tokens": text_tokens,
+        },
         exclude=_SENSITIVE,
         weights=renamed(weights, lambda name: f"model.{name}"),
     )

@@ -36,6 +36,9 @@ class Agreement:
     compare: Callable[[Arrays, Arrays], float]
 
 
+Working = Callable[[int, int], Mapping[str, int]]
+"""Width and height of a result in pixels -> the sizes of a component's symbols in such an edit."""
+
 Rows = Callable[[int, int], NDArray[Any]]
 """First row, row behind the last -> those rows of a tensor, which the caller owns."""
 
@@ -103,7 +106,8 @@ class ComponentSource:
     kind. `thresholded` names outputs that jump where another value crosses a threshold: their decibels are reported
     but not limited, an agreement judges them. `float_note`, if not empty, says why the component is never quantised;
     `exclude` holds shell patterns of layer names that stay in float, `faster_in_float` of those that do so in 8 bits
-    because float is faster at their size: fewer bits are worth it for their bytes.
+    because float is faster at their size: fewer bits are worth it for their bytes. `working` gives the symbols' sizes
+    in an edit of one picture, uncut, with as long a text as is likely; None for what is no part of a painting model.
     """
 
     name: str
@@ -120,6 +124,7 @@ class ComponentSource:
     float_note: str = ""
     weights: Weights | None = None
     constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    working: Working | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,6 +126,7 @@ def still_autoencoder(
             for photo, pixels in zip((data.comparison[0], data.comparison[-1]), _EXAMPLE_PIXELS, strict=True)
         ),
         dimensions={"height": (COMPRESSION, LARGEST_PIXELS), "width": (COMPRESSION, LARGEST_PIXELS)},
+        working=lambda width, height: {"height": height, "width": width},
         calibration=encoder_inputs,
         exclude=_SENSITIVE,
         weights=half("encoder.", "quant_conv."),
@@ -137,6 +138,7 @@ def still_autoencoder(
         outputs=(image,),
         examples=tuple(seeded(pixels, seed) for seed, pixels in enumerate(_EXAMPLE_PIXELS)),
         dimensions={symbol: (1, LARGEST_PIXELS // COMPRESSION) for symbol in ("latent_height", "latent_width")},
+        working=lambda width, height: {"latent_height": height // COMPRESSION, "latent_width": width // COMPRESSION},
         calibration=lambda: (seeded(_CALIBRATION_PIXELS, 100 + seed) for seed in range(_CALIBRATION_INPUTS)),
         exclude=_SENSITIVE,
         weights=half("decoder.", "post_quant_conv."),

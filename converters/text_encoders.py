@@ -132,6 +132,7 @@ def clip_text(config: Mapping[str, Any], weights: Weights, name: str = "text_enc
         ),
         examples=tuple(example(min(tokens, longest), seed) for seed, tokens in enumerate(_EXAMPLE_TOKENS)),
         dimensions={"tokens": (2, longest)},
+        working=lambda width, height: {"tokens": longest},
         exclude=("*position_embedding.weight",),
         weights=renamed(weights, _clip_name),
     )
@@ -151,6 +152,7 @@ def t5_text(
             for seed, tokens in enumerate(_LONG_EXAMPLE_TOKENS)
         ),
         dimensions={"tokens": (2, longest)},
+        working=lambda width, height: {"tokens": longest},
         exclude=("*relative_attention_bias.weight",),
         weights=renamed(weights, _t5_name),
     )
@@ -196,6 +198,7 @@ def qwen3_text(
         ),
         examples=tuple(example(tokens, seed) for seed, tokens in enumerate(_LONG_EXAMPLE_TOKENS)),
         dimensions={"tokens": (2, longest)},
+        working=lambda width, height: {"tokens": longest},
         weights=renamed(weights, kept),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from edge_runtime import plugins
 from edge_runtime.errors import EngineError, MissingExtraError
@@ -16,6 +16,10 @@ from edge_runtime.manifest import Component
 from edge_runtime.tensors import Tensor, check_inputs
 
 RawRun: TypeAlias = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+LARGE_RUN_BYTES: Final = 10 * 1024 * 1024
+"""Inputs of a run, counted twice (what comes out of a picture graph is about as large), above which a session gives
+back what the run used; below it keeps that for the next."""
+
 
 
 class Session(Protocol):

@@ -18,6 +18,9 @@ import numpy as np
 
 from edge_runtime.artifact import Artifact
 from edge_runtime.canonical_json import CONTROL_CHARACTER
+from edge_runtime.diffusion.memory import parts, peak_bytes
+from edge_runtime.diffusion.pictures import SizeRule
+from edge_runtime.diffusion.settings import Settings
 from edge_runtime.engine import Engine, engine_for
 from edge_runtime.errors import EngineError, NanoedgeError
 from edge_runtime.machine import Machine
@@ -120,8 +123,21 @@ def to_json(artifact: Artifact) -> dict[str, Any]:
         "folder": str(artifact.folder), "version": artifact.version, "name": manifest.name, "family": manifest.family,
         "recipe": manifest.recipe, "target": manifest.target, "provenance": manifest.provenance,
         "components": [component.to_json() for component in manifest.components],
-        "bytes": manifest.total_bytes, "quality": manifest.quality,
+        "bytes": manifest.total_bytes, "peak": peak(manifest), "quality": manifest.quality,
     }
+
+
+def peak(manifest: Manifest) -> dict[str, int] | None:
+    """Return the peak memory of an edit of a large square photo in bytes, with all parts open and with one at a time.
+
+    None for a model that doesn't paint, and for one that was converted before its parts' needs were written down.
+    """
+    if not parts(manifest.settings):
+        return None
+    rule = SizeRule.read(Settings(manifest.settings).part("size"))
+    width, height = rule.target((rule.largest, rule.largest), None)
+    together, alone = (peak_bytes(manifest, width, height, together=kept) for kept in (True, False))
+    return {"width": width, "height": height, "together": together, "one_at_a_time": alone}
 
 
 def checks_to_json(artifact: Artifact, checks: Sequence[Check]) -> dict[str, Any]:
@@ -138,13 +154,14 @@ def described(artifact: Artifact) -> str:
     manifest = artifact.manifest
     head = [("family", manifest.family), ("recipe", manifest.recipe), ("target", manifest.target)]
     head += [(_words(key), _value(value)) for key, value in manifest.provenance.items()]
-    parts = [row for component in manifest.components for row in _component_rows(component)]
+    rows = [row for component in manifest.components for row in _component_rows(component)]
     total = ("total", "", _megabytes(manifest.total_bytes), f"{len(manifest.files)} files")
     figures = list(_figure_rows(manifest))
     sections = [
         [f"{manifest.name}, version {artifact.version}, in {_clean(str(artifact.folder))}"],
         _aligned(head),
-        _aligned([("component", "precision", f"{'MB':>7}", "file"), *parts, total]),
+        _aligned([("component", "precision", f"{'MB':>7}", "file"), *rows, total]),
+        _aligned(list(_peak_rows(manifest))),
         _aligned([("quality", "output", "measured at conversion"), *figures]) if figures else [],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
@@ -222,6 +239,14 @@ def _component_rows(component: Component) -> Iterator[Row]:
             yield "" if index else f"  {side}", spec.name, spec.dtype, shape
     if component.note:
         yield "  note", "", "", component.note
+
+
+def _peak_rows(manifest: Manifest) -> Iterator[Row]:
+    found = peak(manifest)
+    if found is not None:
+        yield "memory", f"{'MB':>7}", f"peak of an edit at {found['width']} x {found['height']} pixels, predicted"
+        yield "to spare", f"{found['together'] / 1e6:>7,.0f}", "all parts stay open"
+        yield "short", f"{found['one_at_a_time'] / 1e6:>7,.0f}", "one part at a time, each opened anew for every edit"
 
 
 def _figure_rows(manifest: Manifest) -> Iterator[Row]:

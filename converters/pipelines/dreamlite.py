@@ -43,6 +43,9 @@ INSTRUCTION: Final = (
 )
 DROPPED_TOKENS: Final = 64
 LONGEST_INSTRUCTION: Final = 200
+TEXT_TOKENS: Final = 400
+"""Of a usual instruction of up to 64 tokens, with the template and the picture's 256: for the forecast of memory."""
+
 VISION_PIXELS: Final = 512
 MULTIPLE_PIXELS: Final = 16
 """diffusers floors to multiples of 8 and then prepares the picture in multiples of 16: only those agree."""
@@ -79,8 +82,8 @@ class DreamLite:
             family="dreamlite",
             name=CLASSES[folder.pipeline]["name"],
             components=(
-                vision_component(config, text),
-                text_component(config, text),
+                vision_component(config, text, VISION_PIXELS),
+                text_component(config, text, VISION_PIXELS, TEXT_TOKENS),
                 _denoiser(folder, fuse(folder.weights(UNET), loras, component=UNET)),
                 *autoencoder(vae, folder.weights("vae"), data),
             ),
@@ -97,7 +100,8 @@ class DreamLite:
 def _denoiser(folder: PipelineFolder, weights: Weights) -> ComponentSource:
     config = folder.config(UNET)
     channels, width = config["in_channels"], config["encoder_hid_dim"]
-    largest = LARGEST_PIXELS // compression(folder.config("vae"))
+    factor = compression(folder.config("vae"))
+    largest = LARGEST_PIXELS // factor
     image = (1, channels, "latent_height", "latent_width")
 
     def example(rows: int, columns: int, tokens: int, seed: int, time: float = 750.0) -> Arrays:
@@ -127,6 +131,11 @@ def _denoiser(folder: PipelineFolder, weights: Weights) -> ComponentSource:
         outputs=(TensorSpec(name="prediction", dtype="float32", shape=(1, config["out_channels"], *image[2:])),),
         examples=tuple(example(*sizes, seed=seed) for seed, sizes in enumerate(_EXAMPLES)),
         dimensions={"latent_height": (4, largest), "latent_width": (8, 2 * largest), "text_tokens": (2, MAX_TOKENS)},
+        working=lambda width, height: {
+            "latent_height": height // factor,
+            "latent_width": 2 * width // factor,
+            "text_tokens": TEXT_TOKENS - DROPPED_TOKENS,
+        },
         calibration=calibration,
         exclude=SENSITIVE,
         weights=renamed(weights, lambda name: f"model.{name}"),

@@ -54,7 +54,11 @@ class Flux2Klein:
             name="flux2-klein",
             components=(
                 qwen3_text(text, folder.weights("text_encoder"), LAYERS, longest=MOST_TEXT_TOKENS),
-                flux2_denoiser(config, fuse(folder.weights(TRANSFORMER), loras, component=TRANSFORMER)),
+                flux2_denoiser(
+                    config,
+                    fuse(folder.weights(TRANSFORMER), loras, component=TRANSFORMER),
+                    reference_pixels=lambda pixels: min(pixels, SETTINGS["references"]["area"]),
+                ),
                 *autoencoder(vae, folder.weights("vae"), data),
             ),
             settings=_settings(folder),

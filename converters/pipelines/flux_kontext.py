@@ -52,6 +52,7 @@ class FluxKontext:
             data,
             family="flux-kontext",
             settings=SETTINGS,
+            reference_pixels=lambda pixels: 1024 * 1024,  # whatever the result's, one of the preferred sizes
             loras=", ".join(lora.name for lora in loras),
         )
 

@@ -82,7 +82,8 @@ class InstructPix2Pix:
 def _denoiser(folder: PipelineFolder, weights: Weights, tokens: int) -> ComponentSource:
     config, vae = folder.config("unet"), folder.config("vae")
     channels, width = config["out_channels"], config["cross_attention_dim"]
-    largest = LARGEST_PIXELS // compression(vae)
+    factor = compression(vae)
+    largest = LARGEST_PIXELS // factor
     spread = 1.0 / vae.get("scaling_factor", 0.18215)
     size = ("latent_height", "latent_width")
 
@@ -112,6 +113,7 @@ def _denoiser(folder: PipelineFolder, weights: Weights, tokens: int) -> Componen
         outputs=(TensorSpec(name="prediction", dtype="float32", shape=(1, channels, *size)),),
         examples=tuple(example(*sizes, seed=seed) for seed, sizes in enumerate(_EXAMPLES)),
         dimensions={symbol: (4, largest) for symbol in size},
+        working=lambda width, height: {"latent_height": height // factor, "latent_width": width // factor},
         calibration=calibration,
         exclude=SENSITIVE,
         weights=renamed(weights, lambda name: f"model.{name}"),

@@ -14,7 +14,7 @@ import numpy as np
 
 from converters.calibration import CalibrationData
 from converters.lora import fuse, require_components
-from converters.qwen25_vl import read_config, text_component, vision_component, window_side
+from converters.qwen25_vl import read_config, text_component, tokens_a_side, vision_component, window_side
 from converters.qwen_image_modules import PATCH, THETA, qwen_image_denoiser
 from converters.qwen_vl import preprocessing
 from converters.source import Model
@@ -31,6 +31,9 @@ AREA: Final = 1024 * 1024
 DROPPED_TOKENS: Final = 64
 LONGEST_INSTRUCTION: Final = 1024
 """In tokens, the limit of diffusers' pipelines."""
+
+WORDS: Final = 512
+"""Tokens of a long instruction with the template, beside pictures, for the forecast of memory."""
 
 TEMPLATE: Final = (
     "<|im_start|>system\nDescribe the key features of the input image (color, shape, size, texture, objects, "
@@ -81,13 +84,15 @@ class QwenImageEdit:
         require_components(loras, (TRANSFORMER,))
         qwen, text = read_config(folder.config("text_encoder")), folder.weights("text_encoder")
         weights = fuse(folder.weights(TRANSFORMER), loras, component=TRANSFORMER)
+        seen = CLASSES[folder.pipeline]["seen"]
+        text_tokens = tokens_a_side(qwen.vision_config, seen) ** 2 + WORDS
         return Model(
             family="qwen-image-edit",
             name=CLASSES[folder.pipeline]["name"],
             components=(
-                vision_component(qwen, text),
-                text_component(qwen, text),
-                qwen_image_denoiser(folder.config(TRANSFORMER), weights),
+                vision_component(qwen, text, seen),
+                text_component(qwen, text, seen, WORDS),
+                qwen_image_denoiser(folder.config(TRANSFORMER), weights, AREA, text_tokens),
                 *still_autoencoder(folder.config("vae"), folder.weights("vae"), data),
             ),
             settings=_settings(folder, qwen, distilled_steps(loras)),

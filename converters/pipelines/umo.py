@@ -58,6 +58,7 @@ class Umo:
             data,
             family="umo",
             settings=SETTINGS,
+            reference_pixels=lambda pixels: SETTINGS["references"]["long_side"][0] ** 2,
             loras=", ".join(lora.name for lora in (*references, *styles)),
         )
 

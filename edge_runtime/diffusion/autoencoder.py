@@ -14,16 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.diffusion.components import Components
+from edge_runtime.diffusion.memory import TILE_PIXELS, WHOLE_PIXELS
 from edge_runtime.generators import finished
 
 Floats = NDArray[np.float32]
 
-TILE_PIXELS: Final = 768
-"""Side of a tile: FLUX.2's decoder in 8 bits holds 3.3 GB at it, 5.5 GB at 1024."""
-
 OVERLAP_PIXELS: Final = 128
-WHOLE_PIXELS: Final = 1_100_000
-"""Up to this area a picture is not cut: a megapixel, and the sizes near it that Kontext sees photos at."""
 
 
 class Autoencoder:

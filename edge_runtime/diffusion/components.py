@@ -10,19 +10,26 @@ from __future__ import annotations
 from typing import Final
 
 from edge_runtime.artifact import Artifact
+from edge_runtime.diffusion.memory import parts
 from edge_runtime.engine import Engine, Session
 from edge_runtime.heap import trim_heap
 from edge_runtime.machine import Machine
 from edge_runtime.tensors import Tensor
 
 SPARE_BYTES: Final = 700_000_000
-"""What a part needs beside its weights while it works, about: activations of a picture of a megapixel."""
+"""What a part needs beside its weights while it works, about: a picture of a megapixel, in an artifact that says none.
+
+Artifacts say it for every part: edge_runtime/diffusion/memory.py.
+"""
+
+DEFAULT_PIXELS: Final = 1024 * 1024
 
 
 class Components:
     """Runs the parts of an artifact by name. Used by one thread at a time.
 
-    `memory_bytes` bounds the weights that are open together; None: whatever the machine has left when a part is opened.
+    `memory_bytes` bounds what is open together and the run of the part that is opened; None: whatever the machine has
+    left when a part is opened. `pixels` are those of the result that is being painted.
     """
 
     def __init__(
@@ -30,6 +37,8 @@ class Components:
     ) -> None:
         self._artifact, self._engine, self._threads, self._device = artifact, engine, threads, device
         self._memory_bytes = memory_bytes
+        self._parts = parts(artifact.manifest.settings)
+        self.pixels = DEFAULT_PIXELS
         self._sessions: dict[str, Session] = {}
 
     def run(self, name: str, **inputs: Tensor) -> dict[str, Tensor]:
@@ -56,18 +65,30 @@ class Components:
         return session
 
     def _make_room(self, name: str) -> None:
-        wanted = self._bytes(name)
-        while self._sessions and not self._fits(wanted):
+        wanted, working = self._bytes(name), self._working_bytes(name)
+        while self._sessions and not self._fits(wanted, working):
             self._close_oldest()
 
     def _close_oldest(self) -> None:
         self._sessions.pop(next(iter(self._sessions))).close()
         trim_heap()
 
-    def _fits(self, wanted: int) -> bool:
+    def _fits(self, wanted: int, working: int) -> bool:
         if self._memory_bytes is None:
-            return wanted + SPARE_BYTES <= Machine.detect().available_bytes
-        return wanted + sum(map(self._bytes, self._sessions)) + SPARE_BYTES <= self._memory_bytes
+            return wanted + working <= Machine.detect().available_bytes
+        held = sum(self._bytes(name) + self._kept_bytes(name) for name in self._sessions)
+        return wanted + held + working <= self._memory_bytes
 
     def _bytes(self, name: str) -> int:
+        """Return what a part holds while it is open."""
+        if name in self._parts:
+            return self._parts[name].open_bytes
         return self._artifact.manifest.component(name).total_bytes
+
+    def _working_bytes(self, name: str) -> int:
+        """Return what a run takes besides."""
+        return self._parts[name].working_bytes(self.pixels) if name in self._parts else SPARE_BYTES
+
+    def _kept_bytes(self, name: str) -> int:
+        """Return what stays of that after the run."""
+        return self._parts[name].kept_bytes(self.pixels) if name in self._parts else 0

@@ -115,6 +115,7 @@ class DiffusionModel(ABC):
     def paint(self, prompt: Prompt) -> Generator[Step, None, Pixels]:
         """See `Painter.paint`."""
         job = self._job(prompt)
+        self.components.pixels = job.width * job.height
         yield Step(stage="text", fraction=0.02)
         read = self._read(job)
         yield Step(stage="photo", fraction=0.2)

@@ -74,6 +74,15 @@ class Settings:
             raise self._unfit(f"{self._where}.{name}", value, "pairs of whole numbers above 0")
         return [(first, second) for first, second in pairs]
 
+    def rows(self, name: str, length: int) -> list[tuple[int, ...]]:
+        """Return a member that is a list of rows of `length` whole numbers above 0, one row at least."""
+        value = self._member(name)
+        rows = value if isinstance(value, list) else []
+        whole = all(isinstance(row, list) and [type(number) for number in row] == [int] * length for row in rows)
+        if not rows or not whole or min(map(min, rows)) < 1:
+            raise self._unfit(f"{self._where}.{name}", value, f"rows of {length} whole numbers above 0")
+        return [tuple(row) for row in rows]
+
     def guidance(self) -> dict[str, float]:
         """Return the member `guidance`: name -> strength; that of the words, which a plain number means, comes first.
 

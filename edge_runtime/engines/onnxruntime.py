@@ -27,14 +27,11 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state
 
 from edge_runtime.artifact import locate
-from edge_runtime.engine import CheckedSession, Session
+from edge_runtime.engine import LARGE_RUN_BYTES, CheckedSession, Session
 from edge_runtime.errors import ArtifactError, EngineError
 from edge_runtime.manifest import Component
 from edge_runtime.onnx_file import check_external_data
 from edge_runtime.tensors import Tensor, TensorSpec
-
-LARGE_RUN_BYTES: Final = 10 * 1024 * 1024
-"""Inputs of a run, counted twice (what comes out of a picture graph is about as large), above which it gives back."""
 
 UNPACKED_BYTES: Final = 16 << 20
 """Largest graph, data files and all, whose quantised weights are unpacked at opening if its arithmetic is in float."""

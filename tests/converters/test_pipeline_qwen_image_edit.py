@@ -15,7 +15,7 @@ from tiny.running import Running, difference, opened
 
 from converters.folder import PipelineFolder
 from converters.lora import read_lora
-from converters.pipelines.qwen_image_edit import PIPELINE, distilled_steps
+from converters.pipelines.qwen_image_edit import AREA, PIPELINE, WORDS, distilled_steps
 from converters.qwen25_vl import text_component, vision_component
 from converters.qwen_image_modules import qwen_image_denoiser
 from converters.shards import renamed
@@ -208,7 +208,8 @@ def test_both_layouts_of_the_text_encoder_are_read(checkpoints, models):
 
     config = read_config(PipelineFolder.open(str(checkpoints["single"])).config("text_encoder"))
     for describe, name in ((vision_component, "vision_encoder"), (text_component, "text_encoder")):
-        old, new = component(models["single"], name), describe(config, renamed(weights, other_layout))
+        sizes = (AREA,) if name == "vision_encoder" else (AREA, WORDS)
+        old, new = component(models["single"], name), describe(config, renamed(weights, other_layout), *sizes)
         assert set(old.weights.names) == set(new.weights.names) == set(dict(old.module().named_parameters()))
 
 
@@ -294,7 +295,8 @@ def test_calibration_is_of_the_real_kind(models):
 def test_a_transformer_of_another_model_is_refused(checkpoints):
     folder = PipelineFolder.open(str(checkpoints["single"]))
     with pytest.raises(ConversionError, match="another model"):
-        qwen_image_denoiser({**folder.config("transformer"), "use_layer3d_rope": True}, folder.weights("transformer"))
+        config = {**folder.config("transformer"), "use_layer3d_rope": True}
+        qwen_image_denoiser(config, folder.weights("transformer"), AREA, WORDS)
 
 
 def samples_of(models, name):

@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_runtime import plugins
 from edge_runtime.artifact import Artifact, write_artifact
-from edge_runtime.engine import CheckedSession
-from edge_runtime.engines.onnxruntime import LARGE_RUN_BYTES, UNPACKED_BYTES, _check_active, _is_small_and_float
+from edge_runtime.engine import LARGE_RUN_BYTES, CheckedSession
+from edge_runtime.engines.onnxruntime import UNPACKED_BYTES, _check_active, _is_small_and_float
 from edge_runtime.errors import EngineError
 from edge_runtime.manifest import Component, DataFile, Manifest
 from edge_runtime.tensors import TensorSpec

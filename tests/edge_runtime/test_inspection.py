@@ -116,6 +116,24 @@ def test_strings_of_a_manifest_can_not_command_the_terminal(tmp_path: Path) -> N
         assert not any(CONTROL_CHARACTER.search(line) for line in done.stdout.split("\n"))
 
 
+def test_the_peak_of_an_edit_is_predicted_for_a_model_that_paints(tmp_path: Path) -> None:
+    needs = {"numbers": {"opened": 400_000_000, "work": [[512 * 512, 1000, 100_000_000]]}}
+    settings = {"memory": needs, "size": {"multiple": 16, "area": 512 * 512}}
+    folder = written(tmp_path, graph("Neg"), settings=settings).folder
+    lines = [" ".join(line.split()) for line in nanoedge("inspect", folder).stdout.splitlines()]
+    at = lines.index("memory MB peak of an edit at 512 x 512 pixels, predicted")
+    found = json.loads(nanoedge("inspect", folder, "--json").stdout)["peak"]
+    assert (found["width"], found["height"]) == (512, 512)
+    assert 600e6 < found["one_at_a_time"] == found["together"] < 660e6  # there is one part
+    assert lines[at + 1] == f"to spare {found['together'] / 1e6:,.0f} all parts stay open"
+    assert lines[at + 2].startswith(f"short {found['one_at_a_time'] / 1e6:,.0f} one part at a time")
+
+
+def test_nothing_is_said_of_memory_where_nothing_is_known() -> None:
+    assert "memory" not in nanoedge("inspect").stdout
+    assert json.loads(nanoedge("inspect", "--json").stdout)["peak"] is None
+
+
 def test_data_files_are_listed_and_counted(tmp_path: Path) -> None:
     component = replace(NUMBERS, data=(DataFile(file="numbers.data"), DataFile(file="more.data")))
     manifest = Manifest(family="tiny", name="tiny", target="onnx", recipe="fp32", components=(component, TOKENIZER))

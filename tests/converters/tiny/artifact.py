@@ -43,6 +43,7 @@ def converted(
                 "component": description.to_json(),
                 "quality": {},
                 "sizes": dict(job.check_inputs(component.inputs, component.examples[0])),
+                "memory": job.memory(model, component, captured, written, loaded),
             }
     for recipe, task in tasks.items():
         request = pipeline.PipelineRequest(checkpoint=str(checkpoint), destination=Path(task.folder), recipe=recipe)

@@ -153,7 +153,9 @@ def test_parts_share_the_room_they_have(monkeypatch):
         component=lambda name: SimpleNamespace(name=name, total_bytes=sizes[name]), settings={},
     )
     artifact = SimpleNamespace(manifest=manifest, path=lambda name: name)
-    monkeypatch.setattr(Components, "_fits", lambda self, wanted: wanted + sum(map(self._bytes, self._sessions)) <= 120)
+    monkeypatch.setattr(
+        Components, "_fits", lambda self, wanted, working: wanted + sum(map(self._bytes, self._sessions)) <= 120
+    )
     parts = Components(artifact, SimpleNamespace(open=opened), threads=1, device="cpu")
     for name in ("text_encoder", "vae_decoder", "denoiser", "vae_decoder", "text_encoder"):
         parts.run(name)
@@ -162,6 +164,26 @@ def test_parts_share_the_room_they_have(monkeypatch):
         "open text_encoder", "open vae_decoder", "close text_encoder", "open denoiser", "close denoiser",
         "open text_encoder", "close vae_decoder", "close text_encoder",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("side", "closed"), [(512, False), (1024, True)])
+def test_a_part_is_closed_when_the_figures_say_that_a_run_at_this_size_needs_the_room(side, closed):
+    megabyte = 1_000_000
+    work = [[512 * 512, 1000, 50 * megabyte], [1024 * 1024, 1000, 400 * megabyte]]
+    needs = {name: {"opened": 100 * megabyte, "work": work} for name in ("text_encoder", "denoiser")}
+    log: list[str] = []
+
+    def opened(path, component, *, threads, device):
+        return SimpleNamespace(run=lambda inputs: {}, close=lambda: log.append(path))
+
+    manifest = SimpleNamespace(component=lambda name: None, settings={"memory": needs})
+    artifact = SimpleNamespace(manifest=manifest, path=lambda name: name)
+    bound = 500 * megabyte
+    parts = Components(artifact, SimpleNamespace(open=opened), threads=1, device="cpu", memory_bytes=bound)
+    parts.pixels = side * side
+    for name in needs:
+        parts.run(name)
+    assert log == (["text_encoder"] if closed else [])
 
 
 def test_pixels_that_are_no_numbers_are_no_picture():
