@@ -13,7 +13,7 @@ Tape = ir.tape.Tape
 INLINE_BYTES: Final = 64
 """Scales and zero points of whole tensors stay in the graph: runtimes look at them while they fuse."""
 
-INLINE_TYPES: Final = (ir.DataType.FLOAT, ir.DataType.UINT8)
+INLINE_TYPES: Final = (ir.DataType.FLOAT, ir.DataType.UINT8, ir.DataType.INT64)
 
 
 class GraphEditor:
@@ -29,6 +29,11 @@ class GraphEditor:
         value = ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(dtype), const_value=tensor)
         self._graph.initializers[name] = value
         return value
+
+    def constant(self, name: str, array: NDArray[Any], dtype: ir.DataType) -> ir.Value:
+        """Return the initialiser of this name, which layers share; the first that asks adds it."""
+        found = self._graph.initializers.get(name)
+        return self.initialiser(name, array, dtype, array.shape) if found is None else found
 
     def fill(self, value: ir.Value, array: NDArray[Any]) -> None:
         """Give an initialiser its values as they are."""

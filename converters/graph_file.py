@@ -32,10 +32,12 @@ _FLOATS: Final = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes
 def round_graph(path: Path, output: Path, recipe: Recipe, progress: Progress = lambda done, total: None) -> Streamed:
     """Write `output` (NAME.onnx) and NAME.data beside it: the float graph `path`, its weights as the recipe wants them.
 
-    Convolutions get 8-bit weights and compute in float, as there are no inputs to take ranges from. Both files appear
-    when all is done. Raises OptionError for an output that can't be, ConversionError for a graph that can't be rounded.
+    Weights alone are rounded: there are no inputs to take ranges from, nor to see what more would lose. Both files
+    appear when all is done. Raises OptionError for an output that can't be, ConversionError for a graph that can't be
+    rounded.
     """
     _check_output(output)
+    recipe = recipe.without_rows()
     captured, weights = open_graph(path)
     work = output.with_name(f".{output.stem}.rounding")
     shutil.rmtree(work, ignore_errors=True)

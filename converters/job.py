@@ -133,7 +133,10 @@ def convert(task: Task, report: Report) -> dict[str, Any]:
             break
         _remove(written.graph, written.data)
         more = _worst(written.layers) - raised
-        if ranges:
+        if recipe.by_rows:
+            say(f"{fidelity.failure}: matrix products compute in float")
+            recipe = recipe.without_rows()
+        elif ranges:
             say(f"{fidelity.failure}: convolutions compute in float")
             ranges = {}
         elif more:
@@ -177,7 +180,7 @@ def _ranges(component: Any, recipe: Any, say: Callable[[str], None]) -> Any:
     from converters.streamed_torch import convolution_ranges
 
     scheme = recipe.layers.get(Layer.CONVOLUTION)
-    if scheme is None or scheme.activations is None:
+    if scheme is None or not scheme.calibrated:
         return {}
     samples = [sample for sample, _ in zip(component.calibration(), range(recipe.calibration.samples), strict=False)]
     if samples:

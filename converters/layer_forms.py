@@ -17,12 +17,12 @@ from converters.graph_editor import GraphEditor, Tape
 from converters.low_rank import split_weight
 from converters.nf4 import restore_nf4, round_nf4
 from converters.recipe import Granularity, WeightScheme
-from converters.slabs import decibels, packed, round_matrix, round_multiplied, round_table
+from converters.slabs import Rounded, decibels, packed, round_matrix, round_multiplied, round_table
 from converters.source import Range, Rows
 
 CONTRIB: Final = "com.microsoft"
 _NF4_TYPE: Final = 1
-_SMALLEST_STEP: Final = np.float32(1e-30)
+SMALLEST_STEP: Final = np.float32(1e-30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +50,7 @@ class Weight:
 
 def integers(editor: GraphEditor, weight: Weight, scheme: WeightScheme, least_db: float) -> float | None:
     """Codes and a `DequantizeLinear` in front of the product; None if they lose too much."""
-    if weight.transposed:
-        rounded = round_matrix(weight.rows, scheme, (weight.shape[0], weight.shape[1]))
-    else:
-        rounded = round_multiplied(weight.rows, scheme, (weight.shape[0], weight.shape[1]))
+    rounded = _rounded(weight, scheme)
     if rounded.snr_db < least_db:
         return None
     dtype = ir.DataType.from_numpy(np.dtype(rounded.dtype))
@@ -66,6 +63,31 @@ def integers(editor: GraphEditor, weight: Weight, scheme: WeightScheme, least_db
     tape = Tape()
     attributes = {"axis": 0, "block_size": scheme.group_size} if scheme.group_size else {"axis": 1}
     editor.replace_initialiser(weight.value, tape, tape.op("DequantizeLinear", inputs, attributes))
+    return rounded.snr_db
+
+
+def integer_product(editor: GraphEditor, weight: Weight, scheme: WeightScheme, least_db: float) -> float | None:
+    """Rows rounded to 8 bits as they come, times codes with a scale an output; None if the codes lose too much.
+
+    Each row is divided by its largest magnitude, so that one step fits them all. Of the standard operators ONNX Runtime
+    makes one product: on two cores with VNNI 2 to 4 times as fast as `DequantizeLinear` before a product.
+    """
+    rounded = _rounded(weight, scheme)
+    if rounded.snr_db < least_db:
+        return None
+    codes = editor.initialiser(f"{weight.name}.codes", rounded.codes.view(np.int8), ir.DataType.INT8, rounded.shape)
+    scales = editor.initialiser(f"{weight.name}.scales", rounded.scales, ir.DataType.FLOAT, rounded.scales.shape)
+    last = editor.constant("rows.axis", np.array([-1], np.int64), ir.DataType.INT64)
+    least = editor.constant("rows.least", np.array(SMALLEST_STEP), ir.DataType.FLOAT)
+    for node, _ in list(weight.value.uses()):
+        tape = Tape()
+        given = node.inputs[0]
+        largest = tape.op("Max", [tape.op("ReduceMax", [tape.op("Abs", [given]), last], {"keepdims": 1}), least])
+        row, step, zero = tape.op_multi_out("DynamicQuantizeLinear", [tape.op("Div", [given, largest])], num_outputs=3)
+        product = tape.op("Cast", [tape.op("MatMulInteger", [row, codes, zero])], {"to": ir.DataType.FLOAT})
+        result = tape.op("Mul", [product, tape.op("Mul", [step, scales])])
+        editor.replace_node(node, tape, tape.op("Mul", [result, largest]))
+    editor.drop(weight.value)
     return rounded.snr_db
 
 
@@ -203,7 +225,7 @@ def _there_and_back(editor: GraphEditor, tape: Tape, value: ir.Value, name: str,
 def _quantise_bias(
     editor: GraphEditor, node: ir.Node, bias: NDArray[np.float32], scales: NDArray[np.float32]
 ) -> None:
-    scales = np.maximum(scales, _SMALLEST_STEP)
+    scales = np.maximum(scales, SMALLEST_STEP)
     limits = np.iinfo(np.int32)
     codes = np.rint(bias.astype(np.float64) / scales).clip(limits.min, limits.max).astype(np.int32)
     inputs = [
@@ -215,6 +237,11 @@ def _quantise_bias(
     result = tape.op("DequantizeLinear", inputs, {"axis": 0})
     editor.insert(node, tape, f"{node.name}.bias", before=True)
     node.replace_input_with(2, result)
+
+
+def _rounded(weight: Weight, scheme: WeightScheme) -> Rounded:
+    rounding = round_matrix if weight.transposed else round_multiplied
+    return rounding(weight.rows, scheme, (weight.shape[0], weight.shape[1]))
 
 
 def scale_and_zero(low: float, high: float) -> tuple[float, int]:

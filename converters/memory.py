@@ -65,20 +65,21 @@ def work(component: ComponentSource, area: int) -> list[Work]:
 def opened_bytes(file_bytes: int, uses: Mapping[str, Use], layers: Iterable[LayerRecord], recipe: Recipe) -> int:
     """Return what a component's weights hold in memory once ONNX Runtime 1.32 has opened it.
 
-    Its kernels for matrices keep three times the scales: as they are, packed, and as sums of blocks. bfloat16 becomes
-    float. Tables that rows are taken of stay mapped, and hardly any of it is ever read. NF4 is unpacked in every run,
-    one matrix at a time. Measured on 12 and 24 layers of 4096 x 4096 with every recipe, within 2 %.
+    Its kernels for matrices in float keep three times the scales: as they are, packed, and as sums of blocks. bfloat16
+    becomes float. Tables that rows are taken of stay mapped, and hardly any of them is ever read. NF4 is unpacked in
+    every run, one matrix at a time. Measured on 12 and 24 layers of 4096 x 4096 with every recipe, within 2 %.
     """
     tables = {use.tensor for use in uses.values() if use.layer is Layer.EMBEDDING}
     matrices = {use.tensor for use in uses.values() if use.layer is Layer.MATMUL}
     scheme = recipe.layers.get(Layer.MATMUL)
+    by_rows = scheme is not None and scheme.by_rows
     group = (scheme.weights.group_size if scheme is not None else 0) or _BLOCK_VALUES
     extra = {"bf16": 2.0, "int4": 2 * 4 / group}
     total, unpacked = float(file_bytes), 0
     for layer in layers:
         if layer.tensor in tables - matrices:
             total -= layer.values * _BYTES[layer.precision]
-        elif layer.precision == "int8" and layer.tensor in matrices:
+        elif layer.precision == "int8" and layer.tensor in matrices and not by_rows:
             total += layer.values * 3 * 4 / _BLOCK_VALUES
         elif layer.precision == "nf4":
             unpacked = max(unpacked, 4 * layer.values)

@@ -37,11 +37,12 @@ def quantise(
     `samples` are calibration inputs, read only when the recipe quantises activations; `exclude` are shell patterns
     of node or weight names beside the recipe's own. The model given is left as it is. Raises ConversionError.
     """
+    recipe = recipe.without_rows()  # models that fit here multiply few rows: rounding them costs more than it saves
     _check_expressible(recipe)
     quantised = onnx.ModelProto()
     quantised.CopyFrom(model)
     layers = _layers(quantised, recipe, recipe.exclude + exclude)
-    static = {name: scheme for name, scheme in layers.items() if scheme.activations}
+    static = {name: scheme for name, scheme in layers.items() if scheme.calibrated}
     if static:
         quantised = _quantise_static(quantised, recipe, static, samples)
     for name in [name for name in layers if name not in static]:
@@ -57,8 +58,8 @@ def _check_expressible(recipe: Recipe) -> None:
             f"recipe {recipe.name} is for checkpoints in diffusers layout", hint="this model is small: take fp32"
         )
     convolution, embedding = recipe.layers.get(Layer.CONVOLUTION), recipe.layers.get(Layer.EMBEDDING)
-    if convolution and not convolution.activations:
-        raise ConversionError(f"recipe {recipe.name}: ONNX convolutions need quantised activations too")
+    if convolution and not convolution.calibrated:
+        raise ConversionError(f"recipe {recipe.name}: ONNX convolutions need activations with calibrated ranges")
     if embedding and (embedding.activations or embedding.weights.granularity is not Granularity.CHANNEL):
         raise ConversionError(f"recipe {recipe.name}: ONNX embeddings are quantised by channel, weights alone")
     for layer, scheme in recipe.layers.items():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -101,12 +101,24 @@ class WeightScheme:
             raise ConversionError("this belongs to format 'integer', not to NF4", got=", ".join(integers_only))
 
 
+class Span(str, Enum):
+    """Where the range of activations comes from: measured at conversion, or every row's own largest magnitude."""
+
+    CALIBRATED = "calibrated"
+    ROW = "row"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivationScheme:
-    """Integers with a range fixed at conversion."""
+    """Integers over a range that is fixed at conversion, or taken from each row (a token, a pixel) as it comes.
+
+    Rows need no calibration, and a token with outliers coarsens no other: on a matrix product whose first row has
+    values of 200 among normal ones, one range for all loses 23 % of the other rows, ranges by row lose 1.2 %.
+    """
 
     bits: int
     signed: bool
+    span: Span = Span.CALIBRATED
 
     def __post_init__(self) -> None:
         if self.bits != 8:
@@ -119,6 +131,25 @@ class LayerScheme:
 
     weights: WeightScheme
     activations: ActivationScheme | None = None
+
+    def __post_init__(self) -> None:
+        weights = self.weights
+        plain = weights.format is Format.INTEGER and not weights.rank and not weights.zero_points
+        if self.by_rows and not (plain and weights.bits == 8 and weights.granularity is Granularity.CHANNEL):
+            raise ConversionError(
+                "activations rounded by row need plain weights", got=weights.precision,
+                allowed="8-bit integers by channel, without zero points and rank",
+            )  # fmt: skip
+
+    @property
+    def calibrated(self) -> bool:
+        """Return whether ranges of activations are measured at conversion."""
+        return self.activations is not None and self.activations.span is Span.CALIBRATED
+
+    @property
+    def by_rows(self) -> bool:
+        """Return whether activations are rounded row by row as they come."""
+        return self.activations is not None and self.activations.span is Span.ROW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +175,21 @@ class Recipe:
     calibration: CalibrationNeed | None = None
 
     def __post_init__(self) -> None:
-        activations = any(scheme.activations for scheme in self.layers.values())
-        if activations and self.calibration is None:
+        if self.calibration is None and any(scheme.calibrated for scheme in self.layers.values()):
             raise ConversionError(f"recipe {self.name} quantises activations and needs a member 'calibration'")
+
+    @property
+    def by_rows(self) -> bool:
+        """Return whether some layers round their activations row by row."""
+        return any(scheme.by_rows for scheme in self.layers.values())
+
+    def without_rows(self) -> Recipe:
+        """Return the recipe with such layers computing in float; their weights keep their bits and use them all."""
+        layers = {
+            layer: LayerScheme(weights=replace(scheme.weights, reduced_range=False)) if scheme.by_rows else scheme
+            for layer, scheme in self.layers.items()
+        }
+        return replace(self, layers=layers)
 
     @property
     def fewest_bits(self) -> int:
@@ -193,5 +236,9 @@ def _layer_scheme(*, weights: dict[str, Any], activations: dict[str, Any] | None
     kinds = {"granularity": Granularity(weights["granularity"]), "format": Format(weights.get("format", "integer"))}
     return LayerScheme(
         weights=WeightScheme(**{**weights, **kinds}),
-        activations=ActivationScheme(**activations) if activations is not None else None,
+        activations=None if activations is None else _activation_scheme(**activations),
     )
+
+
+def _activation_scheme(*, span: str = Span.CALIBRATED.value, **members: Any) -> ActivationScheme:
+    return ActivationScheme(**members, span=Span(span))

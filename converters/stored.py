@@ -27,7 +27,7 @@ class StoredWeights:
         self._blocks |= {
             str(node.inputs[1].name).removesuffix(".codes"): node
             for node in self._graph
-            if node.op_type == "MatMulBnb4" and node.inputs[1] is not None
+            if node.op_type in ("MatMulBnb4", "MatMulInteger") and node.inputs[1] is not None
         }
 
     def read(self, tensor: str) -> NDArray[Any]:

@@ -157,6 +157,8 @@ class _Writer:
             return forms.nf4(self._editor, weight, scheme)
         if scheme.rank and pays_off((weight.shape[0], weight.shape[1]), scheme.rank):
             return forms.low_rank(self._editor, weight, scheme)
+        if self._recipe.layers[Layer.MATMUL].by_rows and scheme.bits == 8:
+            return forms.integer_product(self._editor, weight, scheme, LEAST_SNR_DB["int8"])
         return forms.integers(self._editor, weight, scheme, LEAST_SNR_DB[scheme.precision])
 
     def _convolution(self, use: Use, weight: forms.Weight) -> float | None:

@@ -28,10 +28,27 @@ def test_fp32_quantises_nothing():
     assert load_recipe("fp32").layers == {}
 
 
-def test_int8_leaves_a_bit_unused_where_processors_without_vnni_would_overflow():
-    scheme = load_recipe("int8").layers[Layer.CONVOLUTION]
+@pytest.mark.parametrize("layer", [Layer.CONVOLUTION, Layer.MATMUL])
+def test_int8_leaves_a_bit_unused_where_processors_without_vnni_would_overflow(layer):
+    scheme = load_recipe("int8").layers[layer]
     assert scheme.weights.reduced_range
     assert scheme.activations is not None and not scheme.activations.signed
+
+
+def test_rows_are_rounded_beside_plain_8_bit_weights_alone():
+    data = json.loads(json.dumps(INT8))
+    data["layers"]["matmul"]["weights"] = {"bits": 4, "granularity": "block", "group_size": 32}
+    with pytest.raises(ConversionError, match="by row need plain weights"):
+        Recipe.from_json("rows", data)
+
+
+def test_without_rows_weights_use_all_their_bits():
+    recipe = load_recipe("int8")
+    plain = recipe.without_rows()
+    assert recipe.by_rows and not plain.by_rows
+    assert plain.layers[Layer.MATMUL].activations is None
+    assert not plain.layers[Layer.MATMUL].weights.reduced_range
+    assert plain.layers[Layer.CONVOLUTION] == recipe.layers[Layer.CONVOLUTION]
 
 
 def test_int4_has_blocks():

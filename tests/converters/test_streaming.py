@@ -140,14 +140,56 @@ def test_convolutions_with_ranges_compute_in_8_bits(component, captured, net, tm
     ranges = convolution_ranges(component, samples)
     assert set(ranges) == {"picture.weight", "second.weight"} and ranges["second.weight"].input_low == 0
     streamed = write_component(captured.copy(), component, load_recipe("int8"), tmp_path, ranges=ranges)
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    onnxruntime.InferenceSession(str(streamed.graph), options)
-    kinds = {node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node}
-    assert "QLinearConv" in kinds, kinds
+    assert "QLinearConv" in optimised(streamed, tmp_path)
     wanted = run_module(net, component, samples[0])["y"]
     lost = served(component, streamed, samples[0]["ids"]) - wanted
     assert 10 * np.log10(np.square(wanted).sum() / np.square(lost).sum()) > 30
+
+
+def optimised(streamed, folder):
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    onnxruntime.InferenceSession(str(streamed.graph), options)
+    return [node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node]
+
+
+def test_matrix_products_compute_in_8_bits(component, captured, tmp_path):
+    streamed = write_component(captured.copy(), component, load_recipe("int8"), tmp_path)
+    kinds = optimised(streamed, tmp_path)
+    # one product each, of what rounds the rows and what scales the result nothing is left but what rows need
+    assert kinds.count("DynamicQuantizeMatMul") == 3 and "MatMul" not in kinds and "MatMulNBits" not in kinds
+    (tmp_path / "plain").mkdir()
+    streamed = write_component(captured.copy(), component, load_recipe("int8").without_rows(), tmp_path / "plain")
+    assert "MatMulNBits" in optimised(streamed, tmp_path)
+
+
+def test_a_row_of_outliers_coarsens_no_other(tmp_path):
+    class Line(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(256, 128)
+
+    torch.manual_seed(0)
+    line, rng = Line().eval(), np.random.default_rng(1)
+    rows = rng.standard_normal((1, 16, 256)).astype(np.float32)
+    rows[0, 0] *= 500  # such tokens occur in every large language model
+    rows[0, 1] = 0
+    source = ComponentSource(
+        name="line", module=Line, dimensions={"tokens": (2, 512)}, examples=({"x": rows},),
+        inputs=(TensorSpec(name="x", dtype="float32", shape=(1, "tokens", 256)),),
+        outputs=(TensorSpec(name="y", dtype="float32", shape=(1, "tokens", 128)),),
+        weights=Given({name: value.detach().numpy() for name, value in line.state_dict().items()}),
+    )  # fmt: skip
+    streamed = write_component(capture(source), source, load_recipe("int8"), tmp_path)
+    wanted = run_module(line, source, {"x": rows})["y"]
+    description = Component(
+        name="line", file="line.onnx", precision="int8", inputs=source.inputs, outputs=source.outputs,
+        data=(DataFile(file=streamed.data.name, sha256=streamed.data_sha256, bytes=streamed.data.stat().st_size),),
+    )  # fmt: skip
+    with ENGINE.open(streamed.graph, description, threads=1) as session:
+        lost = session.run({"x": rows})["y"] - wanted
+    assert np.abs(lost[0, 1]).max() < 1e-6  # a row of zeros gives the bias
+    each = np.linalg.norm(lost, axis=2)[0] / np.linalg.norm(wanted, axis=2)[0]
+    assert each.max() < 0.03, each
 
 
 def test_a_weight_that_4_bits_ruin_gets_8(component, captured, tmp_path):
