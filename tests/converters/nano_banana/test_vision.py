@@ -16,7 +16,7 @@ from skimage import data
 from converters.nano_banana.augmentation import Augmenter
 from converters.nano_banana.photos import Pictures
 from converters.nano_banana.train_vision import Run, Settings, learning_rate, mask_loss, mean_iou, side_at, train
-from converters.nano_banana.vision import DenseBlock, Masks, SubjectNet, load, save, start_from
+from converters.nano_banana.vision import DenseBlock, Masks, SubjectNet, attached, load, save, start_from
 
 
 @pytest.fixture(autouse=True)
@@ -131,3 +131,30 @@ def test_training_stops_in_time_stores_its_weights_and_goes_on(tmp_path: Path, p
     assert 0.4 < run.fraction <= 1 and run.steps > 0
     train(longer)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) >= 2
+
+
+def test_parts_that_hang_on_nothing_sure_are_dropped():
+    mask = torch.zeros(1, 1, 256, 256)
+    mask[..., 60:200, 40:120] = 0.999  # the subject
+    mask[..., 100:140, 120:180] = 0.6  # its arm, unsure but attached
+    mask[..., 20:60, 200:240] = 0.9  # something else
+    held = attached(mask)
+    assert float(held[..., 20:60, 200:240].max()) == 0
+    kept = held.clone()
+    kept[..., 20:60, 200:240] = mask[..., 20:60, 200:240]
+    assert torch.equal(kept, mask)
+
+
+def test_a_bridge_is_as_strong_as_its_weakest_part():
+    mask = torch.zeros(1, 1, 256, 256)
+    mask[..., 60:200, 40:120] = 0.999
+    mask[..., 100:140, 120:180] = 0.2
+    mask[..., 100:140, 180:220] = 0.9
+    held = attached(mask)
+    assert float(held[..., 104:136, 184:216].max()) == pytest.approx(0.2)
+
+
+def test_a_mask_that_is_hardly_sure_stays_as_it_is():
+    mask = torch.rand(1, 1, 256, 256) * 0.9
+    mask[..., :16, :16] = 0.999
+    assert torch.equal(attached(mask), mask)
