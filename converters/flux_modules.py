@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from converters.attention import FewHeadsAtOnce
 from converters.shards import renamed
 from converters.sinusoids import Sinusoids, timestep_frequencies
 from converters.source import Arrays, ComponentSource, Weights, Working
@@ -114,7 +115,8 @@ class Flux2Denoiser(nn.Module):
 
 def _predicted(model: nn.Module, table: torch.Tensor, **inputs: torch.Tensor | None) -> torch.Tensor:
     """Run diffusers' module with one table of rotary values; it joins the two it takes."""
-    prediction: torch.Tensor = model(**inputs, txt_ids=table[:0], img_ids=table, return_dict=False)[0]
+    with FewHeadsAtOnce():
+        prediction: torch.Tensor = model(**inputs, txt_ids=table[:0], img_ids=table, return_dict=False)[0]
     return prediction
 
 

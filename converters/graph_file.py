@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Mapping
@@ -62,6 +63,7 @@ def open_graph(path: Path) -> tuple[Captured, InitialiserWeights]:
     tensors = dict(_tensors(model.graph, path))
     graph = model.graph
     _keep_small(model, tensors, path)
+    _name_nodes(graph)
     spell_gemm(graph)
     values = {name: graph.initializers[name] for name in tensors}
     for value in values.values():
@@ -112,6 +114,17 @@ class _Whole:
     weights: InitialiserWeights
     constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    """Give names to nodes without one: what is put in their place is called after them."""
+    taken = {node.name for node in graph}
+    for place, node in enumerate(graph):
+        if not node.name:
+            node.name = next(
+                name for more in itertools.count() if (name := f"{node.op_type.lower()}_{place + more}") not in taken
+            )
+            taken.add(node.name)
 
 
 def _check_output(output: Path) -> None:

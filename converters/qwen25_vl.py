@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from converters.qwen_image_modules import MOST_TEXT_TOKENS, attention
+from converters.attention import attention
+from converters.qwen_image_modules import MOST_TEXT_TOKENS
 from converters.qwen_vl import rotated
 from converters.shards import renamed
 from converters.source import Arrays, ComponentSource, Weights

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from converters.attention import attention
 from converters.shards import renamed
 from converters.source import Arrays, ComponentSource, Weights
 from edge_runtime.diffusion import rotary
@@ -25,32 +26,12 @@ TOKEN_PIXELS: Final = 16
 THETA: Final = 10_000
 MOST_TOKENS: Final = 1 << 16
 MOST_TEXT_TOKENS: Final = 8192
-HEADS_AT_ONCE: Final = 4
-"""Scores of all heads of two pictures of 1024 x 1024 pixels would be 7 GB; a few heads at a time lose no speed."""
-
 # what enters and leaves the transformer and its time; the modulations in the blocks are for the recipe to decide on
 _SENSITIVE: Final = (
     "model.time_text_embed.*", "model.img_in.*", "model.txt_in.*", "model.proj_out.*",
 )  # fmt: skip
 # rows and columns of the picture and of its reference, text tokens and time
 _EXAMPLES: Final = (((4, 6), (5, 4), 28, 0.9), ((6, 5), (4, 8), 36, 0.35))
-
-
-def attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    heads_at_once: int = HEADS_AT_ONCE,
-) -> torch.Tensor:
-    """Return float32 (sequences, heads, tokens, width), as all three; `bias` is added to the scores."""
-    parts = []
-    pieces = (part.split(heads_at_once, dim=1) for part in (query * query.shape[-1] ** -0.5, key, value))
-    for some_query, some_key, some_value in zip(*pieces, strict=True):
-        scores = torch.matmul(some_query, some_key.transpose(2, 3))
-        scores = scores if bias is None else scores + bias
-        parts.append(torch.matmul(scores.softmax(-1), some_value))
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 class QwenImageDenoiser(nn.Module):

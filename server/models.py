@@ -1,4 +1,4 @@
-"""`GET /v1/models` and `GET /v1/models/<id>`, the latter with the vocabulary that plans are made of."""
+"""`GET /v1/models` and `GET /v1/models/<id>`, the latter with the vocabulary of plans or a painter's abilities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_runtime.plan import Adjustment, Vocabulary
 from server.node import current_node
 
 if TYPE_CHECKING:
-    from edge_runtime.service import ModelInfo
+    from edge_runtime.service import EditService, ModelInfo
 
 blueprint = Blueprint("models", __name__)
 
@@ -29,9 +29,16 @@ def model(name: str) -> Response:
     service = current_node().service
     for info in service.models():
         if info.id == name:
-            return jsonify({**_model(info), "vocabulary": _vocabulary(service.vocabulary(name))})
+            return jsonify({**_model(info), **_details(service, name)})
     names = ", ".join(info.id for info in service.models())
     raise UnknownModelError("there is no such model", got=name, allowed=names, param="model")
+
+
+def _details(service: EditService, name: str) -> dict[str, object]:
+    abilities = service.abilities(name)
+    if abilities is None:
+        return {"vocabulary": _vocabulary(service.vocabulary(name))}
+    return {"abilities": {**asdict(abilities), "guidance": dict(abilities.guidance)}}
 
 
 def _model(info: ModelInfo) -> dict[str, object]:

@@ -178,3 +178,23 @@ def test_what_can_t_be_rounded_is_named_and_nothing_is_left(graph, tmp_path, fau
         round_graph(graph, tmp_path / "small.onnx", load_recipe("int4-plain"))
     assert isinstance(raised.value, NanoedgeError)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("recipe", LEAST_DB)
+def test_nodes_without_names_get_some(tmp_path, recipe):
+    weights = {f"w{place}": RNG.standard_normal((128, 128)).astype(np.float32) / 11 for place in range(2)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w0"], ["h"]),
+        helper.make_node("Gelu", ["h"], ["g"], name="matmul_2"),
+        helper.make_node("MatMul", ["g", "w1"], ["y"]),
+    ]
+    value = helper.make_tensor_value_info
+    made = helper.make_graph(
+        nodes, "float", [value("x", TensorProto.FLOAT, ["rows", 128])], [value("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 21)], ir_version=9), tmp_path / "a.onnx")
+    round_graph(tmp_path / "a.onnx", tmp_path / "small.onnx", load_recipe(recipe))
+    rows = {"x": RNG.standard_normal((16, 128)).astype(np.float32)}
+    sessions = [onnxruntime.InferenceSession(tmp_path / name) for name in ("a.onnx", "small.onnx")]
+    assert decibels(*(session.run(None, rows)[0] for session in sessions)) > 10

@@ -22,6 +22,8 @@ from edge_runtime.editor import Editor
 from edge_runtime.errors import ArtifactError, OptionError
 from edge_runtime.generators import finished
 from edge_runtime.request import EditRequest, Size
+from edge_runtime.service import open_service
+from server.app import create_app
 
 pytestmark = [
     pytest.mark.slow,
@@ -112,6 +114,20 @@ def test_steps_come_one_by_one_and_closing_stops_them(name, artifacts):
     assert fractions == sorted(fractions)
     passes = ran.count("denoiser")
     assert passes in (2, 4, 6) and "vae_decoder" not in ran
+
+
+def test_the_server_says_what_it_can_be_asked_for(name, artifacts):
+    service = open_service([artifacts["fp32"]], threads=1)
+    try:
+        client = create_app(service, {"trusted_hosts": ("localhost",)}).test_client()
+        model = client.get("/v1/models").get_json()["data"][1]["id"]
+        told = client.get(f"/v1/models/{model}").get_json()
+    finally:
+        service.close()
+    abilities = told["abilities"]
+    assert abilities["steps"] > 0 and "vocabulary" not in told
+    assert set(EXAMPLES[name].guidance) <= set(abilities["guidance"])
+    assert abilities["pictures"] >= EXAMPLES[name].pictures
 
 
 def test_a_preview_is_an_early_small_picture(name, artifacts):
