@@ -111,12 +111,12 @@ class NanoBanana:
             masks |= self._masks(pixels)
             for note in _doubts(plan, masks):
                 yield Step(stage="vision", fraction=0.1, note=note)
-        pixels = yield from self._restored(pixels, _of(plan, {*self._settings.restore} - {"upscale"}), masks)
+        pixels = yield from self._restored(pixels, _of(plan, {*self._settings.restore, ERASING} - {"upscale"}), masks)
         corrections = np.zeros(len(self.vocabulary.adjustments), np.float32)
         if asked := _of(plan, self._settings.corrections):
             yield Step(stage="auto", fraction=0.4)
             corrections = self._corrections(pixels, asked)
-        apart = {*self._settings.restore, *self._settings.corrections, *self._settings.canvas}
+        apart = {*self._settings.restore, ERASING, *self._settings.corrections, *self._settings.canvas}
         edits = [edit for edit in plan.edits if edit.adjust not in apart]
         pixels = yield from self._rendered(pixels, edits, corrections, masks)
         pixels = yield from self._upscaled(pixels, plan)

@@ -190,6 +190,15 @@ def test_words_that_need_a_mask_say_so_without_one(editor: Editor, portrait: byt
         editor.edit(EditRequest(image=portrait, plan=plan_of(("inpaint", 1.0, "masked"))))
 
 
+def test_what_is_painted_over_is_filled_from_around(editor: Editor) -> None:
+    sky = np.full((120, 160, 3), (90, 140, 200), np.uint8)
+    spoilt, painted = sky.copy(), np.zeros_like(sky)
+    spoilt[50:60, 70:84], painted[48:62, 68:86] = (250, 40, 20), 255
+    result = editor.edit(EditRequest(image=encoded(spoilt), mask=encoded(painted), instruction="remove this"))
+    assert "restore" in result.seconds
+    assert np.abs(pixels_of(result).astype(int) - sky).max() <= 4
+
+
 def test_restoring_takes_noise_away_and_leaves_the_size(editor: Editor) -> None:
     original = np.asarray(data.coffee())
     noisy = (original + np.random.default_rng(0).normal(0, 25, original.shape)).clip(0, 255).astype(np.uint8)
