@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import skimage
 from PIL import Image
 from playwright.sync_api import Page
 
 from edge_runtime.editor import Editor
 from edge_runtime.request import EditRequest
 
+PHOTO_FOLDER = Path(skimage.__file__).parent / "data"
 EDIT = """async ({photo, mask, wish}) => {
     const blob = async (data) => (await fetch(`data:image/png;base64,${data}`)).blob();
     try {
