@@ -24,7 +24,7 @@ export class NanoBanana {
     }
 
     static async load(base = new URL("./", import.meta.url), { threads, device } = {}) {
-        const folder = new URL(String(base).replace(/\/?$/, "/"), document.baseURI);
+        const folder = new URL(String(base).replace(/\/?$/, "/"), globalThis.document?.baseURI ?? location.href);
         const editor = new NanoBanana(new Worker(new URL("./js/worker.js", import.meta.url), { type: "module" }));
         const [model, runtime] = ["model/", "ort/"].map((name) => new URL(name, folder).href);
         try {
