@@ -27,7 +27,17 @@
         .main { background: #ffd447; border-color: #ffd447; color: #211e17; font-weight: 600; }
         .close { border: 0; padding: 2px 8px; }
         .ideas button { font-size: 13px; padding: 3px 10px; border-radius: 999px; color: light-dark(#655f52, #b0a999); }
-        progress { width: 100%; accent-color: #ffd447; }
+        progress {
+            appearance: none; width: 100%; height: 6px; border: 0; border-radius: 3px; overflow: hidden;
+            background: light-dark(#efebe2, #38352e);
+        }
+        progress::-webkit-progress-bar { background: transparent; }
+        progress::-webkit-progress-value { background: #ffd447; transition: width .2s; }
+        progress:indeterminate {
+            background: linear-gradient(#ffd447 0 0) 0 0 / 30% 100% no-repeat light-dark(#efebe2, #38352e);
+            animation: waiting 1.2s ease-in-out infinite alternate;
+        }
+        @keyframes waiting { to { background-position-x: 100%; } }
         p { margin: 0; font-size: 13px; color: light-dark(#655f52, #b0a999); overflow-wrap: anywhere; }
         p[role="alert"] { color: light-dark(#a3231f, #ffb4ab); }
         :focus-visible { outline: 2px solid light-dark(#211e17, #ffd447); outline-offset: 2px; }

@@ -170,7 +170,7 @@
 
         #busy(yes) {
             [this.#of("progress").hidden, this.#of(".go").hidden, this.#of(".stop").hidden] = [!yes, yes, !yes];
-            this.#of("progress").value = 0;
+            this.#of("progress").removeAttribute("value"); // until something is known, it only shows that it waits
         }
     }
 
