@@ -18,6 +18,7 @@ from PIL import Image
 
 from edge_runtime import canvas
 from edge_runtime.artifact import Artifact
+from edge_runtime.canvas import Shares
 from edge_runtime.engine import Engine, Session
 from edge_runtime.errors import ArtifactError, InstructionError, PlanError
 from edge_runtime.family import Mask, Pixels
@@ -60,7 +61,7 @@ class _Settings:
     upscaled_pixels: int
     faintest: Mapping[str, float]
     mending: Mending
-    shares: canvas.Shares
+    shares: Shares
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> _Settings:
@@ -84,7 +85,7 @@ class _Settings:
                 upscaled_pixels=int(settings["max_upscaled_pixels"]),
                 faintest={name: float(settings["faintest"][name]) for name in ("subject", "skin")},
                 mending=Mending(**settings["restoration"]),
-                shares=canvas.Shares(**settings["canvas"]),
+                shares=Shares(**settings["canvas"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
