@@ -15,6 +15,7 @@ from types import TracebackType
 
 from edge_runtime import images, plugins
 from edge_runtime.artifact import Artifact
+from edge_runtime.diffusion.memory import BASE_BYTES, PICTURE_BYTES, parts, peak_bytes
 from edge_runtime.engine import engine_for
 from edge_runtime.errors import PlanError
 from edge_runtime.family import Abilities, Family, Mask, Model, Painter, Pixels, Planner, Prompt
@@ -68,6 +69,13 @@ class Editor:
     def abilities(self) -> Abilities | None:
         """Return what a model that paints can be asked for; None for one that works by plans."""
         return self._model.abilities if isinstance(self._model, Painter) else None
+
+    def memory_bytes(self, pixels: int) -> int:
+        """Return about how much memory an edit takes at most whose result has so many pixels, this process aside."""
+        manifest = self.artifact.manifest
+        if isinstance(self._model, Painter) and parts(manifest.settings):
+            return peak_bytes(manifest, pixels, 1, together=False) - BASE_BYTES
+        return manifest.total_bytes + PICTURE_BYTES * pixels
 
     def plan(self, instruction: str) -> Plan:
         """Say what an instruction means, without a photo; raises PlanError for a model that doesn't work by plans."""

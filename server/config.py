@@ -15,11 +15,13 @@ class ServerConfig:
     `max_body_bytes` bounds a request's body; a larger one is answered with 413. `max_waiting` edits may wait
     while one runs, each at most `max_wait_seconds`; the next one is answered with 503. `trusted_hosts` are the
     names that a request's Host header may carry (None: any); naming the loopback ones keeps a web page that
-    rebinds its own name to 127.0.0.1 from reading answers.
+    rebinds its own name to 127.0.0.1 from reading answers. `providers` is the file that names remote ones; without it
+    nothing ever leaves this machine.
     """
 
     models: tuple[Path, ...] = ()
     threads: int | None = None
+    providers: Path | None = None
     max_body_bytes: int = 32 * MEBIBYTE
     max_waiting: int = 8
     max_wait_seconds: float = 60.0

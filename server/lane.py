@@ -13,16 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from edge_runtime.errors import BusyError, NanoedgeError
+from edge_runtime.errors import AbandonedError, BusyError
 
 _LOOK_AROUND_SECONDS = 0.25
 _MEMORY = 0.8
-
-
-class AbandonedError(NanoedgeError):
-    """The client went away while its edit waited. 499 reaches the log and the metrics, never the client."""
-
-    status, default_code = 499, "client_closed_request"
 
 
 class Lane:
@@ -48,6 +42,12 @@ class Lane:
     def running(self) -> int:
         """Return 1 while a request has its turn, else 0."""
         return int(self._running)
+
+    @property
+    def wait_seconds(self) -> float:
+        """Return how long a newcomer would wait for its turn, from what turns took before."""
+        with self._changed:
+            return (len(self._line) + self._running) * self._seconds_per_turn
 
     @property
     def obstacle(self) -> str | None:

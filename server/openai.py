@@ -15,7 +15,7 @@ from typing import cast
 from flask import Blueprint, Response, jsonify, request
 
 from edge_runtime.errors import ImageError, InstructionError, OptionError
-from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult, Size
+from edge_runtime.request import EditRequest, EditResult, Size
 from server.edits import how
 from server.inputs import FORM_TYPES, Fields, from_url, mask, upload
 from server.node import current_node
@@ -42,8 +42,9 @@ def edit() -> Response:
 
 def _edit_request(fields: Fields) -> EditRequest:
     _refuse_the_impossible(fields)
-    model = fields.text("model") or DEFAULT_MODEL
-    abilities = current_node().service.abilities(model)
+    service = current_node().service
+    model = fields.model(service.default_model)
+    abilities = service.abilities(model)
     photo, *others = _photos(fields, 1 if abilities is None else abilities.pictures)
     return EditRequest(
         image=photo,
@@ -56,6 +57,7 @@ def _edit_request(fields: Fields) -> EditRequest:
         output_format=fields.text("output_format") or None,
         # OpenAI counts from 0, our encoders from 1.
         quality=max(1, _compression(fields)),
+        **fields.placing(),
         **({} if abilities is None else fields.painting()),
     )
 
@@ -117,6 +119,7 @@ def _answer(result: EditResult, fields: Fields) -> dict[str, object]:
         "x_model": result.model,
         "x_version": result.version,
         "x_seconds": dict(result.seconds),
+        **({} if result.route is None else {"x_route": result.route.to_json()}),
         "warnings": [*result.warnings, *_ignored(fields), *fields.warnings()],
     }
 

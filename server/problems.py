@@ -12,12 +12,14 @@ from typing import Any
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, SecurityError
 
-from edge_runtime.errors import BusyError, NanoedgeError
+from edge_runtime.errors import BusyError, NanoedgeError, ProviderError, RouteError
 from server.node import current_node
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_EXPECTED = (BusyError, RouteError, ProviderError)
+"""Happen in good order; a traceback in the log would tell nothing."""
 
 
 def problem(
@@ -44,10 +46,10 @@ def register(app: Flask) -> None:
 
 def _our_error(error: NanoedgeError) -> Response:
     current_node().metrics.refused(error)
-    if error.status >= 500 and not isinstance(error, BusyError):
+    if error.status >= 500 and not isinstance(error, _EXPECTED):
         logger.error("request %s failed", g.request_id, exc_info=error)
     response = _answer(error.status, str(error), code=error.code, param=error.param)
-    if isinstance(error, BusyError):
+    if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     return response
 

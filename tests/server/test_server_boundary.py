@@ -12,10 +12,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from edge_runtime.errors import BusyError
+from edge_runtime.errors import AbandonedError, BusyError
 from edge_runtime.request import EditRequest, EditResult
 from server.app import create_app
-from server.lane import AbandonedError, Lane
+from server.lane import Lane
 from tests.server.darkroom import Darkroom
 
 
@@ -75,7 +75,7 @@ def test_a_form_with_very_many_parts(client: FlaskClient) -> None:
 
 def test_a_crash_shows_no_traceback(photo: bytes, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Darkroom):
-        def edit(self, request: EditRequest) -> EditResult:
+        def _edited(self, request: EditRequest) -> EditResult:
             raise RuntimeError("secret path /home/me")
 
     client = create_app(Broken()).test_client()
