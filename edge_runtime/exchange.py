@@ -34,7 +34,7 @@ from edge_runtime.limits import Limits
 from edge_runtime.wire import Answer, Call, LostError, UnreachedError, sent_and_answered
 
 MAX_ATTEMPTS: Final = 4
-FIRST_PAUSE_SECONDS: Final = 0.5
+FIRST_PAUSE_SECONDS: Final = 0.25
 POLL_SECONDS: Final = 0.5
 LONGEST_POLL_SECONDS: Final = 3.0
 _LOOK_AROUND_SECONDS: Final = 0.1

@@ -68,11 +68,12 @@ class Accepts:
 class Provider(Protocol):
     """One protocol.
 
-    `options` are those of its configuration with their defaults. `key_hosts` are hosts besides the configured one that
+    `options` are those of its configuration: the values they may have, the default first; one alone stands for any text.
+    `key_hosts` are hosts besides the configured one that
     the key may be sent to, because the protocol has answers lie there; ".example.com" means all below it.
     """
 
-    options: Mapping[str, str]
+    options: Mapping[str, tuple[str, ...]]
     key_hosts: tuple[str, ...]
 
     def headers(self, key: str) -> Mapping[str, str]:

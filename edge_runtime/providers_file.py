@@ -139,7 +139,10 @@ def _options(entry: Mapping[str, Any], kind: Provider, where: str) -> dict[str, 
         raise _wrong(f"{where}: unknown options of {entry['kind']}", ", ".join(sorted(unknown)), allowed)
     if not all(isinstance(value, str) for value in given.values()):
         raise _wrong(f"{where}: options must be texts", given)
-    return {**kind.options, **given}
+    for name, value in given.items():
+        if len(values := kind.options[name]) > 1 and value not in values:
+            raise _wrong(f"{where}: the option {name} is not usable", value, ", ".join(values))
+    return {**{name: values[0] for name, values in kind.options.items()}, **given}
 
 
 def _texts(entry: Mapping[str, Any], name: str, where: str) -> tuple[str, ...] | None:

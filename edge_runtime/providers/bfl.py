@@ -22,7 +22,7 @@ _FAILED: Final = ("Error", "Failed", "Task not found")
 class BlackForestLabs:
     """`base_url` is https://api.bfl.ai/v1, `model` the path of an endpoint such as flux-kontext-pro."""
 
-    options: Mapping[str, str] = {"safety_tolerance": "2"}
+    options: Mapping[str, tuple[str, ...]] = {"safety_tolerance": ("2", *"013456")}
     key_hosts: tuple[str, ...] = (".bfl.ai",)
     """Polling addresses lie in the region that took the job."""
 

@@ -23,7 +23,7 @@ _LEAST_PIXELS, _MOST_PIXELS = 512, 2048
 class DashScope:
     """`base_url` is https://dashscope-intl.aliyuncs.com/api/v1 (Singapore) or https://dashscope.aliyuncs.com/api/v1."""
 
-    options: Mapping[str, str] = {"prompt_extend": "no"}
+    options: Mapping[str, tuple[str, ...]] = {"prompt_extend": ("no", "yes")}
     key_hosts: tuple[str, ...] = ()
 
     def headers(self, key: str) -> Mapping[str, str]:

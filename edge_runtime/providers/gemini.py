@@ -25,7 +25,7 @@ _MODERATED: Final = (
 class Gemini:
     """`base_url` is https://generativelanguage.googleapis.com/v1beta, `model` such as gemini-2.5-flash-image."""
 
-    options: Mapping[str, str] = {}
+    options: Mapping[str, tuple[str, ...]] = {}
     key_hosts: tuple[str, ...] = ()
 
     def headers(self, key: str) -> Mapping[str, str]:

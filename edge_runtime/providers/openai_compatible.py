@@ -24,7 +24,7 @@ _GUIDANCE: Final = {"": ("guidance_scale", "true_cfg_scale"), "image": ("image_g
 class OpenAICompatible:
     """Answers with the picture in base64, or with a link to it."""
 
-    options: Mapping[str, str] = {"mask": "transparent", "extensions": "yes"}
+    options: Mapping[str, tuple[str, ...]] = {"mask": ("transparent", "white"), "extensions": ("yes", "no")}
     key_hosts: tuple[str, ...] = ()
 
     def headers(self, key: str) -> Mapping[str, str]:

@@ -22,7 +22,7 @@ _MODERATED: Final = ("sensitive", "nsfw", "moderat", "safety", "e005")
 class Replicate:
     """`base_url` is https://api.replicate.com/v1, `model` owner/name of an official model."""
 
-    options: Mapping[str, str] = {"image": "input_image", "mask": ""}
+    options: Mapping[str, tuple[str, ...]] = {"image": ("input_image",), "mask": ("",)}
     key_hosts: tuple[str, ...] = ()
 
     def headers(self, key: str) -> Mapping[str, str]:
