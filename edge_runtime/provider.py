@@ -68,9 +68,9 @@ class Accepts:
 class Provider(Protocol):
     """One protocol.
 
-    `options` are those of its configuration: the values they may have, the default first; one alone stands for any text.
-    `key_hosts` are hosts besides the configured one that
-    the key may be sent to, because the protocol has answers lie there; ".example.com" means all below it.
+    `options` are those of its configuration with the values they may have, the default first; a default alone means any
+    text. `key_hosts` are hosts besides the configured one that the key may be sent to, because the protocol has answers
+    lie there; ".example.com" means all below it.
     """
 
     options: Mapping[str, tuple[str, ...]]

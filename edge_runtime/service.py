@@ -22,6 +22,7 @@ from edge_runtime.errors import (
     NanoedgeError,
     OptionError,
     ProviderError,
+    RouteDeadlineError,
     RouteError,
     UnknownModelError,
 )
@@ -32,7 +33,7 @@ from edge_runtime.machine import Machine
 from edge_runtime.plan import Plan, Vocabulary
 from edge_runtime.providers_file import ProvidersFile
 from edge_runtime.remote import Remote
-from edge_runtime.request import DEFAULT_MODEL, MAX_REFERENCES, EditRequest, EditResult
+from edge_runtime.request import DEFAULT_MODEL, MAX_REFERENCES, EditRequest, EditResult, Size
 from edge_runtime.route import AUTO, Fallback, MachineFacts, Offer, RequestFacts, Route
 from edge_runtime.router import route as routed
 
@@ -53,6 +54,7 @@ _ANYTHING: Final = Abilities(
     pictures=1 + MAX_REFERENCES, mask=True, steps=1, guidance={"": 1.0, "image": 1.0}, negative=True
 )
 _LEAST_SECONDS: Final = 1e-3
+_PREVIEW_SIZE: Final = Size(width=512, height=512)
 
 
 class Queue(Protocol):
@@ -153,9 +155,26 @@ class EditService:
                 return replace(self._edited(left, route, queue, abandoned), route=route)
             except ModerationError:
                 raise
-            except (ProviderError, EngineError, BusyError) as error:
+            except (ProviderError, EngineError, BusyError, RouteDeadlineError) as error:
                 first = first or error
                 failures[route.offer.name] = str(error)
+
+    def preview(self, request: EditRequest) -> EditResult | None:
+        """Return what the small model understood of an instruction, as a small JPEG; None when it reads none of it."""
+        planner = self._planner()
+        if planner is None or request.instruction is None:
+            return None
+        box = request.size or _PREVIEW_SIZE
+        size = Size(
+            width=min(box.width, _PREVIEW_SIZE.width), height=min(box.height, _PREVIEW_SIZE.height)
+        )
+        try:
+            return planner.edit(EditRequest(
+                image=request.image, mask=request.mask, instruction=request.instruction, model=planner.name, size=size,
+                output_format="jpeg", quality=80,
+            ))
+        except InstructionError:
+            return None
 
     def close(self) -> None:
         """Release all models, waiting for running edits."""
@@ -169,7 +188,11 @@ class EditService:
         name = route.offer.name
         if name in self.remotes:
             return self.remotes[name].edit(request, abandoned)
+        began = time.monotonic()
         with queue.turn():
+            left = _with_less_time(request, time.monotonic() - began)
+            if left.deadline_seconds is not None and left.deadline_seconds < (route.offer.seconds or _LEAST_SECONDS):
+                raise RouteDeadlineError("its turn came too late for the deadline", param="deadline_ms")
             return self._locals[name].edit(replace(request, model=name))
 
     def _facts(self, request: EditRequest) -> RequestFacts:
@@ -186,11 +209,14 @@ class EditService:
         """Return the small model's score; 0 where nobody asks for it: a plan, a model that is named."""
         if request.instruction is None or request.model != AUTO:
             return 0.0
-        planner = next((local for local in self._locals.values() if local.editor.abilities is None), None)
+        planner = self._planner()
         try:
             return 1.0 if planner is None else planner.beyond(request)
         except InstructionError:  # longer than it reads
             return 1.0
+
+    def _planner(self) -> Local | None:
+        return next((local for local in self._locals.values() if local.editor.abilities is None), None)
 
     def _is_remote(self, model: str) -> bool:
         return any(model in (name, one.settings.model, one.settings.family) for name, one in self.remotes.items())

@@ -100,6 +100,8 @@ class Lane:
                     self._changed.wait(_LOOK_AROUND_SECONDS)
                     if time.monotonic() > deadline:
                         raise self._busy("this edit waited too long for its turn")
+                    if abandoned():
+                        break
                 if abandoned():
                     raise AbandonedError("the client closed the connection before its edit began")
                 self._running = True

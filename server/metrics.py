@@ -63,6 +63,10 @@ class Metrics:
         self._wait_seconds = Histogram(
             "imgedit_queue_wait_seconds", "Time an edit waited for its turn.", buckets=_SECONDS, registry=registry
         )
+        self._preview_seconds = Histogram(
+            "imgedit_preview_latency_seconds", "From a request to its early picture.", buckets=_SECONDS,
+            registry=registry,
+        )
         self._rejected = Counter(
             "imgedit_queue_rejected", "Requests refused for want of capacity.", ("reason",), registry=registry
         )
@@ -104,6 +108,10 @@ class Metrics:
             here = (other.obstacle for other in route.rejected if other.offer.site == "local")
             reason = next(here, None)
             self._fallbacks.labels(reason.value if reason else "better").inc()
+
+    def previewed(self, seconds: float) -> None:
+        """Count one early picture."""
+        self._preview_seconds.observe(seconds)
 
     def refused(self, error: NanoedgeError) -> None:
         """Count an input that was refused, by the error's code."""

@@ -27,7 +27,7 @@ class Turns:
     """
 
     def __init__(self, lane: Lane, abandoned: Callable[[], bool]) -> None:
-        self._lane, self.abandoned = lane, abandoned
+        self._lane, self._abandoned = lane, abandoned
         self.waited_seconds: float | None = None
 
     @property
@@ -38,7 +38,7 @@ class Turns:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Wait for the turn, and hold it; raises BusyError or AbandonedError."""
-        with self._lane.turn(self.abandoned) as waited_seconds:
+        with self._lane.turn(self._abandoned) as waited_seconds:
             self.waited_seconds = waited_seconds
             yield
 
@@ -58,16 +58,28 @@ class Node:
         The input is read only once there is a place for it: refusing must stay cheap.
         """
         with self.lane.place():
-            wanted = build()
-            queue = Turns(self.lane, client_left())
-            result = self.service.edit(wanted, queue, queue.abandoned)
+            return self.edited(build(), client_left())
+
+    def edited(self, wanted: EditRequest, abandoned: Callable[[], bool]) -> EditResult:
+        """Edit for a request that holds a place already."""
+        queue = Turns(self.lane, abandoned)
+        result = self.service.edit(wanted, queue, abandoned)
         self.metrics.edited(result, queue.waited_seconds)
         return result
+
+    def preview(self, wanted: EditRequest, abandoned: Callable[[], bool]) -> EditResult | None:
+        """Return the small model's early picture for a request that holds a place; it takes its turn like an edit."""
+        with self.lane.turn(abandoned):
+            return self.service.preview(wanted)
 
     def route(self, build: Callable[[], EditRequest]) -> Route:
         """Decide who would do an edit."""
         with self.lane.place():
-            return self.service.route(build(), self.lane.wait_seconds)
+            return self.decided(build())
+
+    def decided(self, wanted: EditRequest) -> Route:
+        """Decide for a request that holds a place already."""
+        return self.service.route(wanted, self.lane.wait_seconds)
 
     def plan(self, instruction: str, model: str) -> Plan:
         """Say what an instruction means; it takes its turn like an edit."""

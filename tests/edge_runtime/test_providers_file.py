@@ -14,8 +14,9 @@ from edge_runtime.providers_file import ProvidersFile
 from edge_runtime.route import Fallback
 
 GOOD: dict[str, Any] = {
-    "name": "central", "kind": "openai-compatible", "base_url": "https://gpu.example.com/v1", "model": "qwen-image-edit",
-    "key_env": "CENTRAL_KEY", "price_usd": 0.01, "seconds": 6, "good_for": ["composition"], "options": {"mask": "white"},
+    "name": "central", "kind": "openai-compatible", "base_url": "https://gpu.example.com/v1",
+    "model": "qwen-image-edit", "key_env": "CENTRAL_KEY", "price_usd": 0.01, "seconds": 6,
+    "good_for": ["composition"], "options": {"mask": "white"},
 }  # fmt: skip
 ENVIRONMENT = {"CENTRAL_KEY": "sk-secret-4711\n", "EMPTY": " ", "ODD": "sk-\u00fc"}
 
