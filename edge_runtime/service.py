@@ -67,6 +67,9 @@ class Queue(Protocol):
     def turn(self) -> AbstractContextManager[None]:
         """Wait for the turn, and hold it."""
 
+    def away(self) -> AbstractContextManager[None]:
+        """Leave the queue, for an edit that a provider does."""
+
 
 class NoQueue:
     """Nobody else edits here."""
@@ -75,6 +78,10 @@ class NoQueue:
 
     def turn(self) -> AbstractContextManager[None]:
         """Begin at once."""
+        return nullcontext()
+
+    def away(self) -> AbstractContextManager[None]:
+        """Go at once."""
         return nullcontext()
 
 
@@ -187,7 +194,8 @@ class EditService:
     ) -> EditResult:
         name = route.offer.name
         if name in self.remotes:
-            return self.remotes[name].edit(request, abandoned)
+            with queue.away():
+                return self.remotes[name].edit(request, abandoned)
         began = time.monotonic()
         with queue.turn():
             left = _with_less_time(request, time.monotonic() - began)

@@ -14,6 +14,7 @@ from werkzeug.exceptions import Forbidden
 
 from edge_runtime import __version__
 from server import edits, health, models, openai, page, problems, routes
+from server.admission import Places
 from server.config import ServerConfig
 from server.lane import Lane
 from server.metrics import Metrics
@@ -40,6 +41,7 @@ def create_app(
     node = app.extensions["nanoedge"] = Node(
         service=service or _open(settings),
         lane=Lane(settings.max_waiting, settings.max_wait_seconds),
+        outgoing=Places(settings.max_outgoing if settings.providers else 0),
         metrics=Metrics(),
         config=settings,
     )

@@ -19,6 +19,7 @@ from flask import Response
 from edge_runtime.errors import NanoedgeError
 from edge_runtime.request import EditRequest, EditResult
 from edge_runtime.route import LocalOffer, Route
+from server.admission import Admission
 from server.node import Node
 from server.problems import UNEXPECTED, logged, problem
 
@@ -34,28 +35,30 @@ class EventStream:
     """One streamed edit. `previews` is how many early pictures are wanted, `began` when the request came."""
 
     node: Node
+    admission: Admission
     wanted: EditRequest
     route: Route
     previews: int
     began: float
 
-    def response(self, answer: Answer, client_left: Callable[[], bool], done: Callable[[], None]) -> Response:
+    def response(self, answer: Answer, done: Callable[[], None]) -> Response:
         """Return the answer; `done` is called when it was sent or the client has left."""
-        response = Response(self._events(answer, client_left), mimetype=MEDIA_TYPE)
+        response = Response(self._events(answer), mimetype=MEDIA_TYPE)
         response.call_on_close(done)
         return response
 
-    def _events(self, answer: Answer, client_left: Callable[[], bool]) -> Iterator[str]:
+    def _events(self, answer: Answer) -> Iterator[str]:
         outcome: SimpleQueue[EditResult | Exception] = SimpleQueue()
         closed = threading.Event()
+        left = self.admission.abandoned
         work = threading.Thread(
-            target=self._work, args=(outcome, lambda: closed.is_set() or client_left()), name="streamed-edit"
+            target=self._work, args=(outcome, lambda: closed.is_set() or left()), name="streamed-edit"
         )
         here = isinstance(self.route.offer, LocalOffer)
         if not here:
             work.start()
         try:
-            yield from self._preview(lambda: not outcome.empty() or client_left())
+            yield from self._preview(lambda: not outcome.empty() or left())
             if here:
                 work.start()
             while outcome.empty():
@@ -71,7 +74,7 @@ class EventStream:
 
     def _work(self, outcome: SimpleQueue[EditResult | Exception], abandoned: Callable[[], bool]) -> None:
         try:
-            outcome.put(self.node.edited(self.wanted, abandoned))
+            outcome.put(self.node.edited(self.wanted, self.admission, abandoned))
         except Exception as error:  # noqa: BLE001 - the boundary of this thread: what it met is told in the stream
             outcome.put(error)
 

@@ -55,6 +55,11 @@ class Lane:
         with self._changed:
             return self._obstacle()
 
+    @property
+    def draining(self) -> bool:
+        """Say whether the server is shutting down."""
+        return self._draining
+
     def drain(self) -> None:
         """Refuse newcomers from now on; those that hold a place are still served."""
         with self._changed:

@@ -20,7 +20,7 @@ from edge_runtime.request import EditRequest, EditResult, Size
 from server.edits import how
 from server.events import EventStream
 from server.inputs import FORM_TYPES, Fields, from_url, mask, upload
-from server.node import client_left, current_node
+from server.node import current_node
 
 blueprint = Blueprint("openai", __name__)
 
@@ -35,16 +35,18 @@ def edit() -> Response:
     """Edit a photo; answers the images object of OpenAI's API with our extras, or its events."""
     node = current_node()
     with ExitStack() as held:
-        held.enter_context(node.lane.place())
+        admission = held.enter_context(node.admission())
         fields = Fields.of(request, *FORM_TYPES)
         wanted = _edit_request(fields)
         previews = _previews(fields)
         if not fields.flag("stream"):
-            return jsonify(answer(node.edited(wanted, client_left()), fields))
-        route = node.decided(wanted)  # what can't be done at all is refused before the first event
-        begin = EventStream(node=node, wanted=wanted, route=route, previews=previews, began=g.began)
+            return jsonify(answer(node.edited(wanted, admission, admission.abandoned), fields))
+        route = node.route(wanted)  # what can't be done at all is refused before the first event
+        stream = EventStream(
+            node=node, admission=admission, wanted=wanted, route=route, previews=previews, began=g.began
+        )
         # The place goes along with the answer: it is free again when that is sent, or the client has left.
-        return begin.response(lambda result: answer(result, fields), client_left(), held.pop_all().close)
+        return stream.response(lambda result: answer(result, fields), held.pop_all().close)
 
 
 def _edit_request(fields: Fields) -> EditRequest:

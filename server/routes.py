@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, request
 
-from edge_runtime.request import EditRequest
 from server.edits import edit_request
 from server.inputs import FORM_TYPES, Fields
 from server.node import current_node
@@ -15,11 +14,8 @@ blueprint = Blueprint("routes", __name__)
 @blueprint.post("/v1/route")
 def route() -> Response:
     """Answer with the decision for a request like those to `/edit`; errors are those that it would have."""
-    fields: list[Fields] = []
-
-    def build() -> EditRequest:
-        fields.append(Fields.of(request, "application/json", *FORM_TYPES))
-        return edit_request(fields[0])
-
-    decision = current_node().route(build)
-    return jsonify({**decision.to_json(), "warnings": list(fields[0].warnings())})
+    node = current_node()
+    with node.admission():
+        fields = Fields.of(request, "application/json", *FORM_TYPES)
+        decision = node.route(edit_request(fields))
+    return jsonify({**decision.to_json(), "warnings": list(fields.warnings())})
