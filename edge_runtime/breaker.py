@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -29,8 +30,16 @@ class BreakerState(str, Enum):
     FORBIDDEN = "forbidden"
 
 
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Lets one request through. `epoch` counts openings and closings: reports from before the last don't move it."""
+
+    epoch: int
+    probe: bool
+
+
 class Breaker:
-    """Of one provider. Whoever was admitted must report once: succeeded, failed, dismissed or forbidden.
+    """Of one provider. Whoever got a pass reports once with it: succeeded, failed, dismissed or forbidden.
 
     Safe for use from many threads. `clock` returns seconds that never go back.
     """
@@ -42,6 +51,7 @@ class Breaker:
         self._in_a_row = 0
         self._pause_seconds = 0.0  # 0: closed
         self._opened_at = 0.0
+        self._epoch = 0
         self._probe_out = False
         self._forbidden = False
 
@@ -57,43 +67,47 @@ class Breaker:
         with self._lock:
             return self._left() if self._state() is BreakerState.OPEN else 0.0
 
-    def admit(self) -> bool:
-        """Say whether a request may go; as the probe if the breaker's pause is over."""
+    def admit(self) -> Pass | None:
+        """Return a pass, that of the probe if the breaker's pause is over; None when no request may go."""
         with self._lock:
             state = self._state()
             if state is BreakerState.PROBING and not self._probe_out:
                 self._probe_out = True
-                return True
-            return state is BreakerState.CLOSED
+                return Pass(self._epoch, True)
+            return Pass(self._epoch, False) if state is BreakerState.CLOSED else None
 
-    def succeeded(self) -> None:
+    def succeeded(self, given: Pass) -> None:
         """Take note of an answer; closes the breaker if this was the probe."""
         with self._lock:
+            if given.epoch != self._epoch:
+                return
             self._record(True)
             self._in_a_row = 0
-            if self._probe_out:
-                self._probe_out, self._pause_seconds = False, 0.0
-                self._answers.clear()
+            if given.probe:
+                self._turn(0.0)
 
-    def failed(self) -> None:
+    def failed(self, given: Pass) -> None:
         """Take note of a failure; opens the breaker when there were too many, or if this was the probe."""
         with self._lock:
+            if given.epoch != self._epoch:
+                return
             self._record(False)
             self._in_a_row += 1
-            if self._probe_out:
-                self._open(min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS))
-            elif self._pause_seconds == 0 and self._too_many():
-                self._open(FIRST_PAUSE_SECONDS)
+            if given.probe:
+                self._turn(min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS))
+            elif self._too_many():
+                self._turn(FIRST_PAUSE_SECONDS)
 
-    def dismissed(self) -> None:
+    def dismissed(self, given: Pass) -> None:
         """Take note that a request ended without saying anything about the provider: given up, or told to wait."""
         with self._lock:
-            self._probe_out = False
+            if given.probe and given.epoch == self._epoch:
+                self._probe_out = False
 
     def forbidden(self) -> None:
         """Open for good: the provider doesn't accept the key, which no waiting changes."""
         with self._lock:
-            self._forbidden, self._probe_out = True, False
+            self._forbidden = True
 
     def _state(self) -> BreakerState:
         if self._forbidden:
@@ -105,8 +119,11 @@ class Breaker:
     def _left(self) -> float:
         return max(0.0, self._opened_at + self._pause_seconds - self._clock())
 
-    def _open(self, pause_seconds: float) -> None:
-        self._pause_seconds, self._opened_at, self._probe_out = pause_seconds, self._clock(), False
+    def _turn(self, pause_seconds: float) -> None:
+        """Open for so long, or close for 0."""
+        self._epoch += 1
+        self._pause_seconds, self._opened_at, self._probe_out, self._in_a_row = pause_seconds, self._clock(), False, 0
+        self._answers.clear()
 
     def _record(self, good: bool) -> None:
         now = self._clock()

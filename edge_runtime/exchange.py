@@ -12,7 +12,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from ipaddress import ip_network
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -31,6 +30,7 @@ from edge_runtime.errors import (
 )
 from edge_runtime.fetch import FetchPolicy, fetch_image
 from edge_runtime.limits import Limits
+from edge_runtime.refusals import is_moderation, message, retry_after
 from edge_runtime.wire import Answer, Call, LostError, UnreachedError, sent_and_answered
 
 MAX_ATTEMPTS: Final = 4
@@ -173,21 +173,21 @@ class Exchange:
         raise AssertionError("the last attempt returns or raises")
 
     def _wait_as_told(self, answer: Answer, default: float) -> None:
-        seconds = _retry_after(answer)
+        seconds = retry_after(answer)
         wait = default if seconds is None else seconds
         if wait >= self.left_seconds:
             raise self._refusal(answer)
         self.pause(wait)
 
     def _refusal(self, answer: Answer) -> ProviderError:
-        got = f"status {answer.status}: {self._told(_message(answer))}"
-        if _is_moderation(answer):
+        got = f"status {answer.status}: {self._told(message(answer))}"
+        if is_moderation(answer):
             return self._moderation(got)
         if answer.status in (401, 403):
             return self._error(ProviderKeyError, "does not accept the configured key", got=got)
         if answer.status in (429, 503):
             error = self._error(ProviderBusyError, "has no capacity for this edit now", got=got)
-            error.retry_after_seconds = round(_retry_after(answer) or 0) or 1
+            error.retry_after_seconds = round(retry_after(answer) or 0) or 1
             return error
         if answer.status >= 500 or answer.status < 400:
             return self._error(ProviderError, "failed", got=got)
@@ -260,34 +260,3 @@ def _origin(url: str) -> tuple[str, str, int]:
         return target.scheme, (target.hostname or "").lower(), target.port or _DEFAULT_PORTS.get(target.scheme, 0)
     except ValueError:
         return "", "", 0
-
-
-def _retry_after(answer: Answer) -> float | None:
-    """Return the seconds of a Retry-After header, a number or a date; None without one that can be read."""
-    text = answer.headers.get("retry-after", "").strip()
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError):
-        return None
-
-
-def _message(answer: Answer) -> str:
-    """Return what an error answer says, whatever its form: OpenAI's, FastAPI's, Google's, DashScope's or plain text."""
-    try:
-        data = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return answer.body[:_TOLD_CHARACTERS].decode("utf-8", "replace")
-    found = data.get("error", data) if isinstance(data, dict) else data
-    if isinstance(found, dict):
-        found = " ".join(str(found[name]) for name in ("code", "message", "detail", "status") if found.get(name))
-    return str(found)
-
-
-def _is_moderation(answer: Answer) -> bool:
-    words = ("moderation", "moderated", "content_policy", "datainspectionfailed", "safety", "prohibited_content")
-    text = _message(answer).lower()
-    return 400 <= answer.status < 500 and answer.status != 429 and any(word in text for word in words)

@@ -14,6 +14,7 @@ from edge_runtime.breaker import Breaker
 from edge_runtime.errors import (
     AbandonedError,
     ImageError,
+    InputError,
     ModerationError,
     NanoedgeError,
     ProviderBusyError,
@@ -32,8 +33,8 @@ from edge_runtime.route import RemoteOffer
 _LATE: Final = 3.0
 """A time-out counts as a failure when the provider had this many times its usual time; else the caller was hasty."""
 
-_SAYING_NOTHING: Final = (AbandonedError, ProviderBusyError)
-_ANSWERING: Final = (ModerationError, ProviderRequestError, ImageError)
+_SAYING_NOTHING: Final = (AbandonedError, ProviderBusyError, InputError)
+_ANSWERING: Final = (ModerationError, ProviderRequestError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,8 @@ class Remote:
     @contextmanager
     def _through_breaker(self, seconds: float) -> Iterator[None]:
         """Pass the breaker, and tell it how the edit went."""
-        if not self._breaker.admit():
+        given = self._breaker.admit()
+        if given is None:
             error = ProviderBusyError(f"the provider {self.settings.name} failed repeatedly and is left alone")
             error.retry_after_seconds = max(1, round(self._breaker.wait_seconds))
             raise error
@@ -112,19 +114,19 @@ class Remote:
             self._breaker.forbidden()
             raise
         except _ANSWERING:
-            self._breaker.succeeded()
+            self._breaker.succeeded(given)
             raise
         except _SAYING_NOTHING:
-            self._breaker.dismissed()
+            self._breaker.dismissed(given)
             raise
         except ProviderTimeoutError:
             hasty = seconds < _LATE * (self._usual_seconds() or 0.0)
-            self._breaker.dismissed() if hasty else self._breaker.failed()
+            self._breaker.dismissed(given) if hasty else self._breaker.failed(given)
             raise
         except BaseException:
-            self._breaker.failed()
+            self._breaker.failed(given)
             raise
-        self._breaker.succeeded()
+        self._breaker.succeeded(given)
 
     def _result(self, request: EditRequest, made: RemotePicture, sent_bytes: int, began: float) -> EditResult:
         """Decode what came, so that nothing unchecked goes on, and encode it as it was asked for."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final
 
 from edge_runtime.advice import Advice
 from edge_runtime.editor import BEYOND_THRESHOLD, EMBEDDED, Editor
@@ -36,6 +35,7 @@ from edge_runtime.remote import Remote
 from edge_runtime.request import DEFAULT_MODEL, MAX_REFERENCES, EditRequest, EditResult, Size
 from edge_runtime.route import AUTO, Fallback, MachineFacts, Offer, RequestFacts, Route
 from edge_runtime.router import route as routed
+from edge_runtime.turns import NoQueue, Queue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,38 +54,8 @@ _ANYTHING: Final = Abilities(
     pictures=1 + MAX_REFERENCES, mask=True, steps=1, guidance={"": 1.0, "image": 1.0}, negative=True
 )
 _LEAST_SECONDS: Final = 1e-3
-_PREVIEW_SIZE: Final = Size(width=512, height=512)
-
-
-class Queue(Protocol):
-    """Where local edits wait for their turn. A server has one; whoever edits alone needs none."""
-
-    @property
-    def wait_seconds(self) -> float:
-        """Return how long a newcomer would wait."""
-
-    def turn(self) -> AbstractContextManager[None]:
-        """Wait for the turn, and hold it."""
-
-    def away(self) -> AbstractContextManager[None]:
-        """Leave the queue, for an edit that a provider does."""
-
-
-class NoQueue:
-    """Nobody else edits here."""
-
-    wait_seconds = 0.0
-
-    def turn(self) -> AbstractContextManager[None]:
-        """Begin at once."""
-        return nullcontext()
-
-    def away(self) -> AbstractContextManager[None]:
-        """Go at once."""
-        return nullcontext()
-
-
 _NO_QUEUE: Final = NoQueue()
+_PREVIEW_SIZE: Final = Size(width=512, height=512)
 
 
 class EditService:

@@ -102,7 +102,9 @@ def _watched(connection: HTTPConnection, seconds: float, given_up: Callable[[], 
     """Close the connection from a thread of its own: a read that waits for a silent server can't look around."""
     plain, done, end = connection.sock, threading.Event(), time.monotonic() + seconds
     assert plain is not None
-    plain.settimeout(max(seconds, _LOOK_AROUND_SECONDS))
+    # The connection sets its own timeout, until now that for connecting, on the socket again before it reads.
+    connection.timeout = max(seconds, _LOOK_AROUND_SECONDS)
+    plain.settimeout(connection.timeout)
 
     def watch() -> None:
         while not done.wait(_LOOK_AROUND_SECONDS):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge_runtime import wire
 from edge_runtime.breaker import BreakerState
 from edge_runtime.errors import (
     AbandonedError,
@@ -131,6 +132,16 @@ def test_a_server_that_is_not_there(placed: Place, asking: Ask) -> None:
     server, remote = placed("openai")
     gone = Remote(replace(remote.settings, base_url="http://127.0.0.1:9/v1"))
     assert "can't be connected to" in str(fails(gone, asking(deadline_seconds=2.0), ProviderError))
+
+
+def test_an_answer_may_take_longer_than_connecting(
+    placed: Place, asking: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "_CONNECT_SECONDS", 0.3)
+    server, remote = placed("openai")
+    whole = server.protocol
+    server.protocol = lambda origin, asked: replace(whole(origin, asked), seconds=0.8)
+    assert remote.edit(asking()).width == 300 and len(server.submissions) == 1
 
 
 def test_a_caller_in_a_hurry_says_nothing_about_the_provider(placed: Place, asking: Ask) -> None:

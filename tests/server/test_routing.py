@@ -17,8 +17,12 @@ import numpy as np
 import openai
 import pytest
 import urllib3
+from click.testing import CliRunner
 from PIL import Image
 
+from edge_runtime.cli_edit import edit as edit_command
+from edge_runtime.cli_route import route
+from edge_runtime.errors import RouteError
 from tests.providers.origin import HANG, STORM, Origin, Reply, started
 from tests.providers.protocols import KEY, MODERATED, PROTOCOLS
 from tests.server.started import Started, started_server
@@ -213,20 +217,35 @@ def test_a_stream_of_the_small_model_is_one_event_and_errors_are_events(
     assert 'imgedit_queue_depth{queue="edit"} 0.0' in HTTP.request("GET", f"{node.url}/metrics").data.decode()
 
 
-def test_the_command_says_what_the_server_would(
-    stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: bytes
-) -> None:
-    from click.testing import CliRunner
-
-    from edge_runtime.cli_route import route
-
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: bytes) -> Iterator[tuple[Origin, Path, Path]]:
+    """A provider's server, a file that names it, and a photo, for the command without a server of ours."""
     monkeypatch.setenv("CENTRAL_KEY", KEY)
-    entry = {"name": "central", "kind": "gemini", "base_url": "https://gpu.example.com/v1", "model": "m"}
-    (tmp_path / "providers.json").write_text(json.dumps({"providers": [entry]}))
     (tmp_path / "p.jpg").write_bytes(photo)
-    runner, common = CliRunner(), [str(tmp_path / "p.jpg"), WISH, "--providers", str(tmp_path / "providers.json")]
+    with started(PROTOCOLS["openai"].answer) as origin:
+        entry = {"name": "central", "kind": "openai-compatible", "base_url": f"{origin.url}/v1", "model": "m"}
+        file = tmp_path / "providers.json"
+        file.write_text(json.dumps({"providers": [{**entry, "key_env": "CENTRAL_KEY"}]}))
+        yield origin, file, tmp_path / "p.jpg"
+
+
+def test_the_command_says_what_the_server_would(command: tuple[Origin, Path, Path]) -> None:
+    origin, file, picture = command
+    runner, common = CliRunner(), [str(picture), WISH, "--providers", str(file)]
     told = runner.invoke(route, [*common, "--fallback", "allow"])
     assert told.output.startswith("central: central (m), because it is the only one that can do this request\n")
     assert "not nano-banana: the wish goes beyond it" in told.output
     assert json.loads(runner.invoke(route, [*common, "--fallback", "allow", "--json"]).output)["site"] == "central"
     assert "fallback=allow" in str(runner.invoke(route, common).exception)
+    assert not origin.asked
+
+
+def test_the_command_edits_where_the_route_says(command: tuple[Origin, Path, Path]) -> None:
+    origin, file, picture = command
+    out = str(picture.with_name("out.png"))
+    common = [str(picture), WISH, "-o", out, "--model", "auto", "--providers", str(file)]
+    told = CliRunner().invoke(edit_command, [*common, "--fallback", "allow"])
+    assert told.exit_code == 0 and "by central because it is the only one" in told.output
+    with Image.open(out) as made:
+        assert made.size == (600, 400)
+    assert isinstance(CliRunner().invoke(edit_command, common).exception, RouteError) and len(origin.asked) == 1
