@@ -21,7 +21,7 @@ _FILE: Final = Path(__file__).with_name("advice.json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """Kind of wish -> models in order of preference; kind -> beginnings of words that speak of it."""
+    """Kind of wish -> models in order of preference; kind -> words that speak of it, with any ending where one ends in *."""
 
     models: Mapping[str, Sequence[str]]
     words: Mapping[str, Sequence[str]]
@@ -62,4 +62,5 @@ class Advice:
 
 
 def _speaks_of(text: str, words: Sequence[str]) -> bool:
-    return any(re.search(rf"\b{re.escape(word)}", text) for word in words)
+    patterns = (re.escape(word.removesuffix("*")) + ("" if word.endswith("*") else r"\b") for word in words)
+    return any(re.search(rf"\b{pattern}", text) for pattern in patterns)

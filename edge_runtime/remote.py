@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,8 @@ from edge_runtime.pace import Pace
 from edge_runtime.provider import Accepts, Provider, ProviderSettings, RemotePicture
 from edge_runtime.request import OUTPUT_FORMATS, EditRequest, EditResult
 from edge_runtime.route import RemoteOffer
+
+logger = logging.getLogger(__name__)
 
 _LATE: Final = 3.0
 """A time-out counts as a failure when the provider had this many times its usual time; else the caller was hasty."""
@@ -86,6 +89,8 @@ class Remote:
             with self._lock:
                 self._sent_bytes += exchange.sent_bytes
                 self._errors[error.code] = self._errors.get(error.code, 0) + 1
+            # The message may hold what the user asked for, so the code has to do.
+            logger.warning("the provider %s did not do an edit: %s", self.settings.name, error.code)
             raise
         with self._lock:
             self._sent_bytes += exchange.sent_bytes

@@ -12,11 +12,16 @@ from prometheus_client.registry import Collector
 from edge_runtime.breaker import BreakerState
 from edge_runtime.errors import ImageError, NanoedgeError, UrlError
 from edge_runtime.request import EditResult
+from edge_runtime.route import Obstacle
 
 if TYPE_CHECKING:
     from edge_runtime.remote import Remote
 
 _SECONDS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 120)
+_REASONS = {
+    None: "better", Obstacle.DEADLINE: "deadline", Obstacle.MEMORY: "oom", Obstacle.CAPABILITY: "unsupported",
+    Obstacle.FAILED: "failed", Obstacle.MODEL: "model", Obstacle.POLICY: "policy",
+}
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
@@ -107,7 +112,7 @@ class Metrics:
         if route and site != "local":
             here = (other.obstacle for other in route.rejected if other.offer.site == "local")
             reason = next(here, None)
-            self._fallbacks.labels(reason.value if reason else "better").inc()
+            self._fallbacks.labels(_REASONS.get(reason, "other")).inc()
 
     def previewed(self, seconds: float) -> None:
         """Count one early picture."""

@@ -174,6 +174,7 @@ def test_a_route_as_json() -> None:
         ("restore this old photo", "retouch"), ("Retouch the portrait", "retouch"), ("restauriere das Bild", "retouch"),
         ("now put the same person on a beach", "stepwise"), ("dann setze ihm einen Hut auf", "stepwise"),
         ("add a hat", "composition"), ("turn the car into a boat", "composition"), ("known names", "composition"),
+        ("put a dog next to the man", "composition"), ("a nowhere land", "composition"), ("retouching", "retouch"),
     ],
 )  # fmt: skip
 def test_kinds_of_wishes(instruction: str, kind: str) -> None:

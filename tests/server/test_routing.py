@@ -100,7 +100,7 @@ def test_a_wish_goes_where_it_can_be_done(
     with Image.open(BytesIO(base64.b64decode(there["image_base64"]))) as picture:
         assert picture.size == (600, 400)
     metrics = HTTP.request("GET", f"{node.url}/metrics").data.decode()
-    assert 'imgedit_fallback_total{reason="capability"} 1.0' in metrics
+    assert 'imgedit_fallback_total{reason="unsupported"} 1.0' in metrics
     assert 'imgedit_cost_usd_total{provider="central"} 0.02' in metrics
     sent = next(line for line in metrics.splitlines() if line.startswith("imgedit_egress_bytes_total{"))
     assert float(sent.split()[-1]) == len(origin.submissions[0].body)
