@@ -21,7 +21,7 @@ _FILE: Final = Path(__file__).with_name("advice.json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """Kind of wish -> models in order of preference; kind -> words that speak of it, with any ending where one ends in *."""
+    """Kind of wish -> models in order of preference, and words that speak of it; * stands for any ending."""
 
     models: Mapping[str, Sequence[str]]
     words: Mapping[str, Sequence[str]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -13,11 +14,14 @@ _MODERATION: Final = (
     "moderation", "moderated", "content_policy", "content policy", "safety system", "datainspectionfailed",
     "prohibited_content",
 )  # fmt: skip
+_RETRY_INFO: Final = re.compile(rb'"retryDelay"\s*:\s*"([0-9]{1,6}(?:\.[0-9]{1,9})?)s"')
 _PLAIN_BYTES: Final = 200
 
 
 def retry_after(answer: Answer) -> float | None:
-    """Return the seconds of a Retry-After header, a number or a date; None without one that can be read."""
+    """Return the seconds of a Retry-After header, a number or a date, or of Google's RetryInfo; None without any."""
+    if (told := _RETRY_INFO.search(answer.body)) and "retry-after" not in answer.headers:
+        return float(told[1])
     text = answer.headers.get("retry-after", "").strip()
     try:
         return max(0.0, float(text))

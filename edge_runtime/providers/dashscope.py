@@ -1,8 +1,7 @@
 """Alibaba Cloud's DashScope (Model Studio): Qwen-Image-Edit. One call that answers with a link to the picture.
 
 Keys of Beijing and Singapore are separate, and so are the addresses. There are no masks. Errors may come with status
-200, as members `code` and `message`. The sides of a result must lie between 512 and 2048 pixels; without a wish for a
-size the model chooses one.
+200, as members `code` and `message`. No size is asked for: the model's own choice keeps the photo's proportions.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from edge_runtime.request import EditRequest
 
 _PATH: Final = "services/aigc/multimodal-generation/generation"
 _MODERATED: Final = ("DataInspectionFailed", "DataInspection")
-_LEAST_PIXELS, _MOST_PIXELS = 512, 2048
 
 
 class DashScope:
@@ -57,9 +55,6 @@ def _body(request: EditRequest, settings: ProviderSettings) -> dict[str, Any]:
         parameters["negative_prompt"] = request.negative
     if request.seed is not None:
         parameters["seed"] = request.seed % 2**31
-    box = request.size
-    if box and min(box.width, box.height) >= _LEAST_PIXELS and max(box.width, box.height) <= _MOST_PIXELS:
-        parameters["size"] = f"{box.width}*{box.height}"
     message = {"role": "user", "content": [*content, {"text": request.instruction or ""}]}
     return {"model": settings.model, "input": {"messages": [message]}, "parameters": parameters}
 

@@ -63,11 +63,13 @@ def _form(request: EditRequest, settings: ProviderSettings) -> Form:
     form += _mask(request, settings, photo)
     form += [
         ("prompt", request.instruction or ""), ("model", settings.model), ("n", "1"),
-        ("size", f"{photo.width}x{photo.height}" if request.size else "auto"), ("response_format", "b64_json"),
+        ("response_format", "b64_json"),
     ]  # fmt: skip
     if request.output_format:
         form.append(("output_format", request.output_format))
-    return form if settings.options["extensions"] == "no" else form + _extensions(request)
+    if settings.options["extensions"] == "no":
+        return [*form, ("size", "auto")]  # OpenAI has few sizes, and auto keeps the photo's proportions
+    return [*form, ("size", f"{photo.width}x{photo.height}" if request.size else "auto"), *_extensions(request)]
 
 
 def _mask(request: EditRequest, settings: ProviderSettings, photo: outgoing.Picture) -> Form:

@@ -58,3 +58,10 @@ def test_retry_after_a_date_to_come() -> None:
 )
 def test_what_is_a_refusal_of_content(body: object, status: int, refused: bool) -> None:
     assert is_moderation(answer(body, status)) is refused
+
+
+def test_googles_retry_info() -> None:
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}]
+    quota = {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": details}}
+    assert retry_after(answer(quota, 429)) == 34.5
+    assert retry_after(answer(quota, 429, **{"retry-after": "2"})) == 2
