@@ -117,22 +117,22 @@ class Exchange:
         """POST nothing, once, even after the deadline; a failure is no news to anybody. For taking a job back."""
         try:
             sent_and_answered(Call("POST", url, b"", self._headers(url)), 5.0, 1 << 20, lambda: False)
-        except (LostError, UnreachedError):
+        except (LostError, UnreachedError, ProviderError):
             return
 
     def picture(self, url: str) -> bytes:
         """Fetch a result by the link that the provider gave; raises ProviderError, also for a link that expired."""
-        for attempt in range(MAX_ATTEMPTS):
+        for last in (False, True):
             self._check()
             try:
                 return fetch_image(url, self._terms.limits, self._result_policy(url))
             except UrlError as error:
-                told = self._error(
-                    ProviderError, "gave a link to the result that can't be used", got=str(error), code="result_lost"
-                )
-                if error.code != "image_url_unreachable" or "status 4" in str(error) or attempt == MAX_ATTEMPTS - 1:
-                    raise told from error
-            self.pause(FIRST_PAUSE_SECONDS * 2**attempt)
+                if last or error.code != "image_url_unreachable":
+                    raise self._error(
+                        ProviderError, "gave a link to the result that can't be used", got=str(error),
+                        code="result_lost",
+                    ) from error
+            self.pause(FIRST_PAUSE_SECONDS)
         raise AssertionError("the last attempt returns or raises")
 
     def pause(self, seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,7 +26,8 @@ from edge_runtime.cli_route import route
 from edge_runtime.errors import RouteError
 from tests.providers.origin import HANG, STORM, Origin, Reply, started
 from tests.providers.protocols import KEY, MODERATED, PROTOCOLS
-from tests.server.started import Started, started_server
+from tests.server.started import ROOT, Started, started_server
+from tests.server.started import command as command_line
 
 HTTP = urllib3.PoolManager(maxsize=4, retries=False, timeout=30)
 EMBEDDED = Path(__file__).parents[2] / "edge_runtime" / "embedded" / "nano-banana"
@@ -249,3 +251,11 @@ def test_the_command_edits_where_the_route_says(command: tuple[Origin, Path, Pat
     with Image.open(out) as made:
         assert made.size == (600, 400)
     assert isinstance(CliRunner().invoke(edit_command, common).exception, RouteError) and len(origin.asked) == 1
+
+
+def test_a_bad_providers_file_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "providers.json").write_text('{"providers": [{"name": "central", "kind": "bfl"}]}')
+    arguments = command_line("--port", "0", "--providers", str(tmp_path / "providers.json"))
+    ended = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, timeout=30)
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1
+    assert "provider central: members are missing. Got base_url, model" in ended.stderr
