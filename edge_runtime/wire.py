@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -53,7 +54,11 @@ def sent_and_answered(call: Call, seconds: float, max_bytes: int, given_up: Call
 
     After `seconds`, or as soon as `given_up` says so, the connection is closed, which tells the other side.
     """
-    with _connected(call.url, min(seconds, _CONNECT_SECONDS)) as connection, _watched(connection, seconds, given_up):
+    began = time.monotonic()
+    with (
+        _connected(call.url, min(seconds, _CONNECT_SECONDS), given_up) as connection,
+        _watched(connection, seconds - (time.monotonic() - began), given_up),
+    ):
         try:
             connection.request(
                 call.method, _path(call.url), body=call.body or None, preload_content=False, decode_content=False,
@@ -73,7 +78,7 @@ def _path(url: str) -> str:
 
 
 @contextmanager
-def _connected(url: str, seconds: float) -> Iterator[HTTPConnection]:
+def _connected(url: str, seconds: float, given_up: Callable[[], bool]) -> Iterator[HTTPConnection]:
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
     connection: HTTPConnection
@@ -82,13 +87,39 @@ def _connected(url: str, seconds: float) -> Iterator[HTTPConnection]:
     else:
         connection = HTTPConnection(host, port or 80, timeout=seconds)
     try:
-        try:
-            connection.connect()
-        except (OSError, HTTPError, ValueError) as error:
-            raise UnreachedError(_connection_words(error)) from error
+        _connect(connection, seconds, given_up)
         yield connection
     finally:
         connection.close()
+
+
+def _connect(connection: HTTPConnection, seconds: float, given_up: Callable[[], bool]) -> None:
+    """Connect, or raise UnreachedError. On a thread: a name server can't be interrupted, only left behind."""
+    outcome: SimpleQueue[Exception | None] = SimpleQueue()
+    late = threading.Event()
+
+    def connect() -> None:
+        try:
+            connection.connect()
+        except (OSError, HTTPError, ValueError) as error:
+            outcome.put(error)
+            return
+        outcome.put(None)
+        if late.is_set():
+            connection.close()
+
+    threading.Thread(target=connect, name="provider-connect", daemon=True).start()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not given_up():
+        try:
+            error = outcome.get(timeout=_LOOK_AROUND_SECONDS)
+        except Empty:
+            continue
+        if error is not None:
+            raise UnreachedError(_connection_words(error)) from error
+        return
+    late.set()
+    raise UnreachedError("it was not found or connected to in time")
 
 
 def _connection_words(error: Exception) -> str:

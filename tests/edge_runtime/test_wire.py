@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -62,3 +64,20 @@ def test_nobody_there(url: str) -> None:
 def test_a_server_without_encryption_at_an_address_with(origin: Origin) -> None:
     with pytest.raises(UnreachedError):
         get(origin.url.replace("http:", "https:"))
+
+
+@pytest.mark.parametrize("bounds", [{"seconds": 0.3}, {"gone": True}])
+def test_a_name_server_that_is_silent(monkeypatch: pytest.MonkeyPatch, bounds: dict[str, object]) -> None:
+    """There is none that hangs at hand; the look-up is the system's, so it is held up where Python calls it."""
+    released = threading.Event()
+
+    def silent(*arguments: object, **options: object) -> list[object]:
+        released.wait(10)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    began = time.monotonic()
+    with pytest.raises(UnreachedError, match="in time"):
+        get("http://gpu.example.com/v1", **bounds)
+    assert time.monotonic() - began < 1.0
+    released.set()
