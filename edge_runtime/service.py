@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge_runtime.advice import Advice
 from edge_runtime.editor import BEYOND_THRESHOLD, EMBEDDED, Editor
@@ -30,12 +30,13 @@ from edge_runtime.limits import Limits
 from edge_runtime.local import Local, result_pixels
 from edge_runtime.machine import Machine
 from edge_runtime.plan import Plan, Vocabulary
-from edge_runtime.providers_file import ProvidersFile
-from edge_runtime.remote import Remote
 from edge_runtime.request import DEFAULT_MODEL, MAX_REFERENCES, EditRequest, EditResult, Size
 from edge_runtime.route import AUTO, Fallback, MachineFacts, Offer, RequestFacts, Route
 from edge_runtime.router import route as routed
 from edge_runtime.turns import NoQueue, Queue
+
+if TYPE_CHECKING:
+    from edge_runtime.remote import Remote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,9 +210,16 @@ def open_service(
     models: Sequence[Path] = (), threads: int | None = None, providers: Path | None = None
 ) -> EditService:
     """Open the embedded nano-banana, the artifacts in the given folders, and the providers that a file names."""
-    found = ProvidersFile() if providers is None else ProvidersFile.read(providers, os.environ)
-    editors = [Editor.open(path, threads=threads) for path in (EMBEDDED, *models)]
-    return EditService(editors, [Remote(settings) for settings in found.providers], found.fallback)
+    remotes: list[Remote] = []
+    fallback = Fallback.NEVER
+    if providers is not None:
+        # Imported here: most nodes have no providers, and the HTTP client costs a tenth of the start.
+        from edge_runtime.providers_file import ProvidersFile
+        from edge_runtime.remote import Remote
+
+        found = ProvidersFile.read(providers, os.environ)
+        remotes, fallback = [Remote(settings) for settings in found.providers], found.fallback
+    return EditService([Editor.open(path, threads=threads) for path in (EMBEDDED, *models)], remotes, fallback)
 
 
 def _named(editors: Sequence[Editor]) -> Iterator[tuple[str, Editor]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from io import BytesIO
 
 import pytest
@@ -79,3 +81,8 @@ def test_names_are_unique() -> None:
     with pytest.raises(OptionError, match="same name"):
         EditService([service._locals["nano-banana"].editor], [remote("nano-banana")])
     service.close()
+
+
+def test_a_node_without_providers_brings_no_http_client() -> None:
+    check = "import sys, edge_runtime.service as s, server.app; s.open_service(); sys.exit('urllib3' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
