@@ -75,9 +75,9 @@ class Node:
 
 
 @contextmanager
-def started(models: Sequence[Path] = ()) -> Iterator[Node]:
+def started(models: Sequence[Path] = (), options: Sequence[str] = ()) -> Iterator[Node]:
     """Start `nanoedge serve` on a free port and stop it by its process id."""
-    command = [sys.executable, "-m", "edge_runtime.cli", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "edge_runtime.cli", "serve", "--port", "0", *options]
     for model in models:
         command += ["--model", str(model)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ import click
 from edge_runtime.cli import artifact_folder, describe, read_file, write_file
 from edge_runtime.errors import OptionError, PlanError
 from edge_runtime.generators import finished
-from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult, Size, Step
+from edge_runtime.request import AUTO, DEFAULT_MODEL, EditRequest, EditResult, Fallback, Size, Step
 
 if TYPE_CHECKING:
     from edge_runtime.editor import Editor
@@ -31,6 +32,9 @@ _UNITS: Final = {"MB": 10**6, "GB": 10**9}
 @click.option("--mask", type=click.Path(dir_okay=False, path_type=Path),
               help="A picture that is transparent, or white on black, where the edit belongs.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A model's name or an artifact's folder.")
+@click.option("--providers", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Remote providers as JSON; with --model auto or a provider's name.")
+@click.option("--fallback", help="Whether the edit may go to a provider: never, allow or only.")
 @click.option("--size", default="auto", show_default=True, help="Fit into this many pixels: 1024 or 1024x768.")
 @click.option("--quality", default=90, show_default=True, help="JPEG and WebP quality, 1 to 100.")
 @click.option("--steps", type=int, help="Passes of a model that paints; fewer are faster.")
@@ -44,7 +48,7 @@ _UNITS: Final = {"MB": 10**6, "GB": 10**9}
 def edit(
     inputs: tuple[str, ...], output: Path, plan_json: str | None, mask: Path | None, model: str, size: str,
     quality: int, steps: int | None, seed: int | None, guidance: tuple[str, ...], negative: str | None, preview: bool,
-    memory: str | None, as_json: bool,
+    memory: str | None, as_json: bool, providers: Path | None, fallback: str | None,
 ) -> None:
     """Edit a photo as an instruction says: nanoedge edit photo.jpg "warmer, blur the background" -o out.jpg
 
@@ -56,15 +60,19 @@ def edit(
         image=photo, references=tuple(others), mask=None if mask is None else read_file(mask), instruction=instruction,
         plan=None if plan_json is None else _plan_data(plan_json), size=Size.parse(size),
         output_format=_output_format(output), quality=quality, steps=steps, seed=seed, guidance=_guidance(guidance),
-        negative=negative, previews=preview,
+        negative=negative, previews=preview, fallback=Fallback.parse(fallback) if fallback else None,
     )
-    result = _run(request, model, output, _bytes(memory))
+    if model == AUTO or providers is not None:
+        result = _routed(replace(request, model=model), providers)
+    else:
+        result = _run(request, model, output, _bytes(memory))
     write_file(output, result.image)
     if as_json:
         click.echo(json.dumps(_report(result), ensure_ascii=False, indent=2))
     else:
         how = f"seed {result.seed}" if result.plan is None else describe(result.plan)
-        click.echo(f"{output}: {result.width}x{result.height}, {how}")
+        where = "" if result.route is None else f", by {result.route.offer.name} because {result.route.why}"
+        click.echo(f"{output}: {result.width}x{result.height}, {how}{where}")
     for warning in result.warnings:
         click.echo(f"note: {warning}", err=True)
 
@@ -74,6 +82,17 @@ def _sorted(inputs: tuple[str, ...], plan: str | None) -> tuple[tuple[str, ...],
     if len(inputs) == 1 or (plan is not None and Path(inputs[-1]).exists()):
         return inputs, None
     return inputs[:-1], inputs[-1]
+
+
+def _routed(request: EditRequest, providers: Path | None) -> EditResult:
+    """Have the edit done by the embedded model or a provider, as the router says."""
+    from edge_runtime.service import open_service
+
+    service = open_service(providers=providers)
+    try:
+        return service.edit(request)
+    finally:
+        service.close()
 
 
 def _run(request: EditRequest, model: str, output: Path, memory_bytes: int | None) -> EditResult:
@@ -156,4 +175,5 @@ def _report(result: EditResult) -> dict[str, Any]:
         "width": result.width, "height": result.height, "media_type": result.media_type,
         **({"seed": result.seed} if result.plan is None else {"plan": result.plan.to_json()}),
         "model": result.model, "version": result.version, "seconds": seconds, "warnings": list(result.warnings),
+        **({} if result.route is None else {"route": result.route.to_json()}),
     }

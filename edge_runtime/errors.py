@@ -14,7 +14,17 @@
     ├── EngineError              500, exit 5   the hardware backend can't do what was asked
     ├── MissingExtraError        501, exit 6   a library of an optional extra is not installed
     ├── ConversionError          500, exit 7   a checkpoint can't be converted
-    └── BusyError                503, exit 8   the node can't take another edit now
+    ├── BusyError                503, exit 8   the node can't take another edit now
+    ├── RouteError               422, exit 9   no model here and no provider can do the request as it is asked
+    │   ├── RouteCapacityError   503           one could, were there memory, or were its provider not failing
+    │   └── RouteDeadlineError   504           one could, were there more time
+    ├── ProviderError            502, exit 10  a remote provider failed, or answered what can't be used
+    │   ├── ProviderRequestError 502           it doesn't accept the request
+    │   ├── ProviderKeyError     502           it doesn't accept the key
+    │   ├── ModerationError      422           it refuses the picture or the words
+    │   ├── ProviderBusyError    503           it asks for patience, or is left alone after failures
+    │   └── ProviderTimeoutError 504           no answer in the time that there was
+    └── AbandonedError           499           the client went away; reaches the log, never the client
 
 A message answers four questions: what, got, allowed, what to do next.
 """
@@ -30,6 +40,8 @@ class NanoedgeError(Exception):
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     default_code: ClassVar[str] = "internal_error"
+    retry_after_seconds: int | None = None
+    """When trying again makes sense; the server sends it as Retry-After."""
 
     def __init__(
         self,
@@ -133,10 +145,71 @@ class ConversionError(NanoedgeError):
 
 
 class BusyError(NanoedgeError):
-    """Raised with `retry_after_seconds`, which the server sends as Retry-After."""
+    """The node can't take another edit now; `retry_after_seconds` says when."""
 
     status, exit_code, default_code = 503, 8, "busy"
-    retry_after_seconds: int = 1
+    retry_after_seconds: int | None = 1
+
+
+class RouteError(NanoedgeError):
+    """No model here and no provider can do the request as it is asked."""
+
+    status, exit_code, default_code = 422, 9, "no_route"
+
+
+class RouteCapacityError(RouteError):
+    """A model or provider could do it, were there memory, or were the provider not failing."""
+
+    status, default_code = 503, "no_capacity"
+
+
+class RouteDeadlineError(RouteError):
+    """A model or provider could do it, were there more time."""
+
+    status, default_code = 504, "deadline_too_short"
+
+
+class ProviderError(NanoedgeError):
+    """A remote provider failed, or answered what can't be used."""
+
+    status, exit_code, default_code = 502, 10, "provider_failed"
+
+
+class ProviderRequestError(ProviderError):
+    """The provider answers, and doesn't accept the request."""
+
+    default_code = "provider_rejected"
+
+
+class ProviderKeyError(ProviderError):
+    """The provider doesn't accept the key."""
+
+    default_code = "provider_key"
+
+
+class ModerationError(ProviderError):
+    """The provider refuses the picture or the words."""
+
+    status, default_code = 422, "moderated"
+
+
+class ProviderBusyError(ProviderError):
+    """The provider asks for patience, or is left alone after failures."""
+
+    status, default_code = 503, "provider_busy"
+    retry_after_seconds: int | None = 1
+
+
+class ProviderTimeoutError(ProviderError):
+    """No answer in the time that there was."""
+
+    status, default_code = 504, "provider_timeout"
+
+
+class AbandonedError(NanoedgeError):
+    """The client went away. 499 reaches the log and the metrics, never the client."""
+
+    status, default_code = 499, "client_closed_request"
 
 
 def _shorten(value: object, limit: int = 120) -> str:

@@ -105,6 +105,14 @@ def decode(data: bytes, limits: Limits, fit: Size | None = None) -> Photo:
         )
 
 
+def size_of(data: bytes, limits: Limits) -> tuple[int, int]:
+    """Return width and height of an encoded photo as it lies in the file; no pixel is decoded. Raises as `decode`."""
+    name = _recognise(data, limits)
+    with _pillow_errors(name):
+        width, height = _open(name, data, limits).size
+        return width, height
+
+
 def decode_mask(data: bytes, limits: Limits, width: int, height: int) -> Mask:
     """Decode a mask for a photo of width x height: float32 (height, width), 1 where the edit belongs.
 

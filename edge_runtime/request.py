@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InstructionError, OptionError
 from edge_runtime.plan import Plan
+from edge_runtime.route import AUTO as AUTO
+from edge_runtime.route import Fallback as Fallback
+from edge_runtime.route import Route
 
 MAX_INSTRUCTION_CHARACTERS = 2000
 """Of any model; each has a limit of its own below."""
@@ -22,6 +25,7 @@ MAX_REFERENCES = 8
 MAX_STEPS = 100
 MAX_SEED = 2**32 - 1
 MAX_GUIDANCE = 50.0
+MAX_DEADLINE_SECONDS = 3600.0
 OUTPUT_FORMATS = ("jpeg", "png", "webp")
 MAX_SIDE_PIXELS = 16384
 DEFAULT_MODEL = "nano-banana"
@@ -64,6 +68,9 @@ class EditRequest:
     instruction may speak of, the photo being the first. Equal `seed`s give equal pictures; without one it is drawn.
     `guidance` is by name, `{"": 4.0}` meaning the model's main one. `negative` says what shall not be seen. `previews`
     asks for early pictures in the steps.
+
+    The last three say where the edit may be done. `fallback` None is what the node's operator chose. An edit that would
+    take longer than `deadline_seconds` or cost more than `max_cost_usd` isn't begun.
     """
 
     image: bytes = field(repr=False)
@@ -80,6 +87,9 @@ class EditRequest:
     guidance: Mapping[str, float] = field(default_factory=dict)
     negative: str | None = None
     previews: bool = False
+    fallback: Fallback | None = None
+    deadline_seconds: float | None = None
+    max_cost_usd: float | None = None
 
     def __post_init__(self) -> None:
         if (self.instruction is None) == (self.plan is None):
@@ -94,6 +104,24 @@ class EditRequest:
         if not 1 <= self.quality <= 100:
             raise OptionError("quality is out of range", got=self.quality, allowed="1 to 100", param="quality")
         self._check_painting()
+        self._check_placing()
+
+    @property
+    def painted(self) -> bool:
+        """Say whether there are options that only models which paint anew have."""
+        given = (self.steps, self.seed, self.negative)
+        return bool(self.guidance or self.previews or any(option is not None for option in given))
+
+    def _check_placing(self) -> None:
+        """Raise OptionError for a deadline or a cost that can't be meant."""
+        deadline, cost = self.deadline_seconds, self.max_cost_usd
+        if deadline is not None and not 0 < deadline <= MAX_DEADLINE_SECONDS:
+            raise OptionError(
+                "the deadline is out of range", got=f"{deadline:g} s", allowed=f"up to {MAX_DEADLINE_SECONDS:g} s",
+                param="deadline_ms",
+            )
+        if cost is not None and not 0 <= cost < math.inf:
+            raise OptionError("the cost is out of range", got=cost, allowed="0 or more", param="max_cost_usd")
 
     def _check_painting(self) -> None:
         """Raise OptionError for numbers that no model takes."""
@@ -122,7 +150,8 @@ class EditResult:
     """The encoded result with how it came about.
 
     `seconds` is per stage: decode, text, vision, render, encode; or decode, text, photo, denoise, paint, encode.
-    A model that paints has no plan, but the `seed` that repeats the picture.
+    A model that paints has no plan, but the `seed` that repeats the picture. `route` says why it was done where it was,
+    `cost_usd` and `sent_bytes` what a provider took for it and was sent.
     """
 
     image: bytes = field(repr=False)
@@ -135,6 +164,9 @@ class EditResult:
     seconds: Mapping[str, float]
     warnings: tuple[str, ...] = ()
     seed: int | None = None
+    route: Route | None = None
+    cost_usd: float = 0.0
+    sent_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

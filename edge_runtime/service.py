@@ -1,18 +1,42 @@
-"""`EditService`: the models of one node by name, opened once. What the server and the command call."""
+"""`EditService`: a node's models by name, opened once, and its providers. What the server and the command call."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
-from edge_runtime.editor import EMBEDDED, Editor
-from edge_runtime.errors import ArtifactError, UnknownModelError
+from edge_runtime.advice import Advice
+from edge_runtime.editor import BEYOND_THRESHOLD, EMBEDDED, Editor
+from edge_runtime.errors import (
+    ArtifactError,
+    BusyError,
+    EngineError,
+    InstructionError,
+    ModerationError,
+    NanoedgeError,
+    OptionError,
+    ProviderError,
+    RouteDeadlineError,
+    RouteError,
+    UnknownModelError,
+)
 from edge_runtime.family import Abilities
+from edge_runtime.limits import Limits
+from edge_runtime.local import Local, result_pixels
+from edge_runtime.machine import Machine
 from edge_runtime.plan import Plan, Vocabulary
-from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult
+from edge_runtime.request import DEFAULT_MODEL, MAX_REFERENCES, EditRequest, EditResult, Size
+from edge_runtime.route import AUTO, Fallback, MachineFacts, Offer, RequestFacts, Route
+from edge_runtime.router import route as routed
+from edge_runtime.turns import NoQueue, Queue
+
+if TYPE_CHECKING:
+    from edge_runtime.remote import Remote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,56 +51,186 @@ class ModelInfo:
     created: int
 
 
-class EditService:
-    """Edits by the model that a request names. Safe to share between threads: a model runs one edit at a time."""
+_ANYTHING: Final = Abilities(
+    pictures=1 + MAX_REFERENCES, mask=True, steps=1, guidance={"": 1.0, "image": 1.0}, negative=True
+)
+_LEAST_SECONDS: Final = 1e-3
+_NO_QUEUE: Final = NoQueue()
+_PREVIEW_SIZE: Final = Size(width=512, height=512)
 
-    def __init__(self, editors: Sequence[Editor]) -> None:
-        self._editors = {_unique(editor, editors): editor for editor in editors}
-        self._locks = {name: threading.Lock() for name in self._editors}
+
+class EditService:
+    """Edits by the model that a request names, here or at a provider. Safe to share between threads."""
+
+    def __init__(
+        self, editors: Sequence[Editor], remotes: Sequence[Remote] = (), fallback: Fallback = Fallback.NEVER
+    ) -> None:
+        self._locals = {name: Local(name, editor) for name, editor in _named(editors)}
+        self.remotes = {remote.settings.name: remote for remote in remotes}
+        if twice := set(self._locals) & set(self.remotes):
+            raise OptionError("a provider and a model have the same name", got=", ".join(twice), hint="rename one")
+        self._fallback, self._advice = fallback, Advice.read()
 
     def models(self) -> tuple[ModelInfo, ...]:
-        """List the models, the default one first."""
-        return tuple(_info(name, editor) for name, editor in self._editors.items())
+        """List the models that are here, the default one first."""
+        return tuple(_info(name, local.editor) for name, local in self._locals.items())
+
+    @property
+    def default_model(self) -> str:
+        """Return the model of requests that name none: whichever suits, where the operator lets edits leave."""
+        return DEFAULT_MODEL if self._fallback is Fallback.NEVER else AUTO
 
     def vocabulary(self, model: str = DEFAULT_MODEL) -> Vocabulary:
         """Return a model's adjustments; raises UnknownModelError."""
-        return self._editor(model).vocabulary
+        return self._local(model).editor.vocabulary
 
     def abilities(self, model: str = DEFAULT_MODEL) -> Abilities | None:
-        """Return what a model that paints can be asked for; None for one that works by plans or isn't here."""
-        return self._editors[model].abilities if model in self._editors else None
+        """Return what a model that paints can be asked for; None for one that works by plans or isn't here.
+
+        Where it isn't settled which model it will be, or that is a provider's, anything may be asked for.
+        """
+        if model in self._locals:
+            return self._locals[model].editor.abilities
+        return _ANYTHING if model == AUTO or self._is_remote(model) else None
 
     def plan(self, instruction: str, model: str = DEFAULT_MODEL) -> Plan:
         """Say what an instruction means to a model."""
-        with self._turn(model) as editor:
-            return editor.plan(instruction)
+        return self._local(model).plan(instruction)
 
-    def edit(self, request: EditRequest) -> EditResult:
-        """Carry out a request by the model that it names."""
-        with self._turn(request.model) as editor:
-            return editor.edit(request)
+    def route(
+        self, request: EditRequest, queue_seconds: float = 0.0, failures: Mapping[str, str] = MappingProxyType({})
+    ) -> Route:
+        """Decide who would do an edit, without doing it.
+
+        `failures` are those that were tried in vain, and why. Raises ImageError, UnknownModelError or RouteError.
+        """
+        machine = Machine.detect()
+        facts = MachineFacts(
+            available_bytes=machine.available_bytes, cores=machine.cores, queue_seconds=queue_seconds
+        )
+        offers: list[Offer] = [local.offer(request, failures.get(name, "")) for name, local in self._locals.items()]
+        offers += [remote.offer(failures.get(name, "")) for name, remote in self.remotes.items()]
+        return routed(self._facts(request), facts, offers, self._advice)
+
+    def edit(
+        self, request: EditRequest, queue: Queue = _NO_QUEUE, abandoned: Callable[[], bool] = lambda: False
+    ) -> EditResult:
+        """Carry out a request where the route says; when that fails, where the route says then.
+
+        Raises the first failure when there is nobody else, ModerationError always: another may not be asked for what
+        one refused. AbandonedError when `abandoned` says that nobody waits any more.
+        """
+        began = time.monotonic()
+        failures: dict[str, str] = {}
+        first: NanoedgeError | None = None
+        while True:
+            left = _with_less_time(request, time.monotonic() - began)
+            try:
+                route = self.route(left, queue.wait_seconds, failures)
+            except RouteError as error:
+                raise first or error from error
+            try:
+                return replace(self._edited(left, route, queue, abandoned), route=route)
+            except ModerationError:
+                raise
+            except (ProviderError, EngineError, BusyError, RouteDeadlineError) as error:
+                first = first or error
+                failures[route.offer.name] = str(error)
+
+    def preview(self, request: EditRequest) -> EditResult | None:
+        """Return what the small model understood of an instruction, as a small JPEG; None when it reads none of it."""
+        planner = self._planner()
+        if planner is None or request.instruction is None:
+            return None
+        box = request.size or _PREVIEW_SIZE
+        size = Size(
+            width=min(box.width, _PREVIEW_SIZE.width), height=min(box.height, _PREVIEW_SIZE.height)
+        )
+        try:
+            return planner.edit(EditRequest(
+                image=request.image, mask=request.mask, instruction=request.instruction, model=planner.name, size=size,
+                output_format="jpeg", quality=80,
+            ))
+        except InstructionError:
+            return None
 
     def close(self) -> None:
         """Release all models, waiting for running edits."""
-        for name in self._editors:
-            with self._turn(name) as editor:
+        for local in self._locals.values():
+            with local.turn() as editor:
                 editor.close()
 
-    def _editor(self, model: str) -> Editor:
-        if model not in self._editors:
-            raise UnknownModelError("unknown model", got=model, allowed=", ".join(self._editors), param="model")
-        return self._editors[model]
+    def _edited(
+        self, request: EditRequest, route: Route, queue: Queue, abandoned: Callable[[], bool]
+    ) -> EditResult:
+        name = route.offer.name
+        if name in self.remotes:
+            with queue.away():
+                return self.remotes[name].edit(request, abandoned)
+        began = time.monotonic()
+        with queue.turn():
+            left = _with_less_time(request, time.monotonic() - began)
+            if left.deadline_seconds is not None and left.deadline_seconds < (route.offer.seconds or _LEAST_SECONDS):
+                raise RouteDeadlineError("its turn came too late for the deadline", param="deadline_ms")
+            return self._locals[name].edit(replace(request, model=name))
 
-    @contextmanager
-    def _turn(self, model: str) -> Generator[Editor, None, None]:
-        editor = self._editor(model)
-        with self._locks[model]:
-            yield editor
+    def _facts(self, request: EditRequest) -> RequestFacts:
+        beyond = self._beyond(request)
+        return RequestFacts(
+            model=request.model, beyond=beyond, pixels=result_pixels(request, Limits()),
+            wish=self._advice.kind(request.instruction or "", beyond=beyond >= BEYOND_THRESHOLD),
+            pictures=1 + len(request.references), masked=request.mask is not None, planned=request.plan is not None,
+            painted=request.painted, fallback=request.fallback or self._fallback,
+            deadline_seconds=request.deadline_seconds, max_cost_usd=request.max_cost_usd,
+        )
+
+    def _beyond(self, request: EditRequest) -> float:
+        """Return the small model's score; 0 where nobody asks for it: a plan, a model that is named."""
+        if request.instruction is None or request.model != AUTO:
+            return 0.0
+        planner = self._planner()
+        try:
+            return 1.0 if planner is None else planner.beyond(request)
+        except InstructionError:  # longer than it reads
+            return 1.0
+
+    def _planner(self) -> Local | None:
+        return next((local for local in self._locals.values() if local.editor.abilities is None), None)
+
+    def _is_remote(self, model: str) -> bool:
+        return any(model in (name, one.settings.model, one.settings.family) for name, one in self.remotes.items())
+
+    def _local(self, model: str) -> Local:
+        if model not in self._locals:
+            raise UnknownModelError("unknown model", got=model, allowed=", ".join(self._locals), param="model")
+        return self._locals[model]
 
 
-def open_service(models: Sequence[Path] = (), threads: int | None = None) -> EditService:
-    """Open the embedded nano-banana and the artifacts in the given folders."""
-    return EditService([Editor.open(path, threads=threads) for path in (EMBEDDED, *models)])
+def open_service(
+    models: Sequence[Path] = (), threads: int | None = None, providers: Path | None = None
+) -> EditService:
+    """Open the embedded nano-banana, the artifacts in the given folders, and the providers that a file names."""
+    remotes: list[Remote] = []
+    fallback = Fallback.NEVER
+    if providers is not None:
+        # Imported here: most nodes have no providers, and the HTTP client costs a tenth of the start.
+        from edge_runtime.providers_file import ProvidersFile
+        from edge_runtime.remote import Remote
+
+        found = ProvidersFile.read(providers, os.environ)
+        remotes, fallback = [Remote(settings) for settings in found.providers], found.fallback
+    return EditService([Editor.open(path, threads=threads) for path in (EMBEDDED, *models)], remotes, fallback)
+
+
+def _named(editors: Sequence[Editor]) -> Iterator[tuple[str, Editor]]:
+    return ((_unique(editor, editors), editor) for editor in editors)
+
+
+def _with_less_time(request: EditRequest, seconds: float) -> EditRequest:
+    """Return the request with what is left of its deadline."""
+    if request.deadline_seconds is None:
+        return request
+    return replace(request, deadline_seconds=max(request.deadline_seconds - seconds, _LEAST_SECONDS))
 
 
 def _unique(editor: Editor, editors: Sequence[Editor]) -> str:

@@ -13,7 +13,8 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import Forbidden
 
 from edge_runtime import __version__
-from server import edits, health, models, openai, page, problems
+from server import edits, health, models, openai, page, problems, routes
+from server.admission import Places
 from server.config import ServerConfig
 from server.lane import Lane
 from server.metrics import Metrics
@@ -40,14 +41,16 @@ def create_app(
     node = app.extensions["nanoedge"] = Node(
         service=service or _open(settings),
         lane=Lane(settings.max_waiting, settings.max_wait_seconds),
+        outgoing=Places(settings.max_outgoing if settings.providers else 0),
         metrics=Metrics(),
         config=settings,
     )
     node.metrics.watch(lambda: node.lane.waiting, lambda: node.lane.running, __version__)
+    node.metrics.watch_remotes(node.service.remotes.values())
     problems.register(app)
     app.before_request(_begin)
     app.after_request(_finish)
-    for part in (edits, openai, models, health, page):
+    for part in (edits, openai, routes, models, health, page):
         app.register_blueprint(part.blueprint)
     return app
 
@@ -56,7 +59,7 @@ def _open(settings: ServerConfig) -> EditService:
     # Imported here: an application over a given service must not pay for the engines.
     from edge_runtime.service import open_service
 
-    return open_service(settings.models, settings.threads)
+    return open_service(settings.models, settings.threads, settings.providers)
 
 
 def _begin() -> None:

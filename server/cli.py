@@ -15,6 +15,10 @@ import click
     help="Serve this artifact too. May be given several times.",
 )
 @click.option("--threads", type=click.IntRange(1, 64), help="Threads of the engine. Default: the cores.")
+@click.option(
+    "--providers", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Remote providers as JSON; without it nothing leaves this machine.",
+)
 @click.option("--insecure-public", is_flag=True, help="Allow an address that other machines can reach.")
 @click.option(
     "--allow-origin", "origins", multiple=True, metavar="ORIGIN",
@@ -22,8 +26,8 @@ import click
 )
 @click.pass_context
 def serve(
-    context: click.Context, host: str, port: int, models: tuple[Path, ...], threads: int | None, insecure_public: bool,
-    origins: tuple[str, ...],
+    context: click.Context, host: str, port: int, models: tuple[Path, ...], threads: int | None,
+    providers: Path | None, insecure_public: bool, origins: tuple[str, ...],
 ) -> None:
     """Serve the API and the web page until SIGTERM or Ctrl-C."""
     import logging
@@ -36,7 +40,7 @@ def serve(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     address = Address(host=host, port=port, insecure_public=insecure_public)
     try:
-        config = ServerConfig(models=models, threads=threads, allowed_origins=origins)
+        config = ServerConfig(models=models, threads=threads, providers=providers, allowed_origins=origins)
         run(address, config, ready=_say)
     except NanoedgeError as error:
         click.echo(f"nanoedge: {error}", err=True)

@@ -17,17 +17,20 @@ class ServerConfig:
     """What the application needs to know besides the models.
 
     `max_body_bytes` bounds a request's body; a larger one is answered with 413. `max_waiting` edits may wait
-    while one runs, each at most `max_wait_seconds`; the next one is answered with 503. `trusted_hosts` are the
-    names that a request's Host header may carry (None: any); naming the loopback ones keeps a web page that
-    rebinds its own name to 127.0.0.1 from reading answers. `allowed_origins` are further origins that may send
-    requests: of browser extensions, `chrome-extension://<id>`.
+    while one runs, each at most `max_wait_seconds`; the next one is answered with 503. Besides, `max_outgoing` edits
+    may be at providers. `providers` is the file that names those; without it nothing ever leaves this machine.
+    `trusted_hosts` are the names that a request's Host header may carry (None: any); naming the loopback ones keeps
+    a web page that rebinds its own name to 127.0.0.1 from reading answers. `allowed_origins` are further origins that
+    may send requests: of browser extensions, `chrome-extension://<id>`.
     """
 
     models: tuple[Path, ...] = ()
     threads: int | None = None
+    providers: Path | None = None
     max_body_bytes: int = 32 * MEBIBYTE
     max_waiting: int = 8
     max_wait_seconds: float = 60.0
+    max_outgoing: int = 16
     trusted_hosts: tuple[str, ...] | None = None
     allowed_origins: tuple[str, ...] = ()
 
@@ -41,8 +44,8 @@ class ServerConfig:
 
     @property
     def worker_threads(self) -> int:
-        """Threads that the WSGI server needs so that health is answered while every place in the lane is taken."""
-        return self.max_waiting + 1 + SPARE_THREADS
+        """Threads that the WSGI server needs so that health is answered while every place is taken."""
+        return self.max_waiting + 1 + (self.max_outgoing if self.providers else 0) + SPARE_THREADS
 
 
 SPARE_THREADS = 7

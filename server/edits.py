@@ -24,7 +24,7 @@ def edit() -> Response:
 
     def build() -> EditRequest:
         fields.append(Fields.of(request, "application/json", *FORM_TYPES))
-        return _edit_request(fields[0])
+        return edit_request(fields[0])
 
     result = current_node().edit(build)
     warnings = (*result.warnings, *fields[0].warnings())
@@ -42,9 +42,11 @@ def plan() -> Response:
     return jsonify(current_node().plan(prompt, fields.text("model") or DEFAULT_MODEL).to_json())
 
 
-def _edit_request(fields: Fields) -> EditRequest:
-    size, model = fields.get("size"), fields.text("model") or DEFAULT_MODEL
-    paints = current_node().service.abilities(model) is not None
+def edit_request(fields: Fields) -> EditRequest:
+    """Return the request that the members of `POST /edit` make; raises InputError."""
+    service = current_node().service
+    size, model = fields.get("size"), fields.model(service.default_model)
+    paints = service.abilities(model) is not None
     return EditRequest(
         image=_photo(fields),
         mask=mask(fields),
@@ -54,6 +56,7 @@ def _edit_request(fields: Fields) -> EditRequest:
         size=Size.parse(str(size)) if size is not None else None,
         output_format=fields.text("output_format") or _accepted_format(),
         quality=fields.integer("quality", 90),
+        **fields.placing(),
         references=tuple(upload(part, "reference") for part in fields.files("reference")) if paints else (),
         **(fields.painting() if paints else {}),
     )
@@ -107,12 +110,13 @@ def _answer(result: EditResult, warnings: tuple[str, ...]) -> dict[str, object]:
         "model": result.model,
         "version": result.version,
         "seconds": dict(result.seconds),
+        **({} if result.route is None else {"route": result.route.to_json()}),
         "warnings": list(warnings),
     }
 
 
 def how(result: EditResult) -> dict[str, object]:
-    """Return what repeats an edit: its plan, or the seed of a model that paints."""
+    """Return what repeats an edit: its plan, or the seed of a model that paints, None where a provider drew it."""
     return {"seed": result.seed} if result.plan is None else {"plan": result.plan.to_json()}
 
 
@@ -122,6 +126,8 @@ def _image(result: EditResult, warnings: tuple[str, ...]) -> Response:
     response.headers["X-Version"] = result.version
     for name, value in how(result).items():
         response.headers[f"X-{name.title()}"] = json.dumps(value)
+    if result.route is not None:
+        response.headers["X-Route"] = json.dumps(result.route.to_json())
     if warnings:
         response.headers["X-Warnings"] = json.dumps(warnings)
     return response

@@ -16,6 +16,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import UnsupportedMediaType
 
 from edge_runtime.errors import ImageError, InputError, OptionError, PlanError
+from edge_runtime.request import AUTO, Fallback
 
 FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 _MAX_NAMED = 20
@@ -98,6 +99,19 @@ class Fields:
         unknown = sorted({*self._values, *self._files} - self._known)
         return tuple(f"unknown field ignored: {name[:80]}" for name in unknown[:_MAX_NAMED])
 
+    def model(self, default: str) -> str:
+        """Return the model; whichever suits, of a request that may leave this machine and names none."""
+        leaves = (self.text("fallback") or Fallback.NEVER.value) != Fallback.NEVER.value
+        return self.text("model") or (AUTO if leaves else default)
+
+    def placing(self) -> dict[str, Any]:
+        """Return the members that say where the edit may be done, as EditRequest names them; raises OptionError."""
+        fallback, milliseconds = self.text("fallback"), self._number(int, "deadline_ms")
+        return {
+            "fallback": Fallback.parse(fallback) if fallback else None,
+            "deadline_seconds": None if milliseconds is None else milliseconds / 1000,
+            "max_cost_usd": self._number(float, "max_cost_usd"),
+        }
 
     def painting(self) -> dict[str, Any]:
         """Return the members for models that paint, as EditRequest names them; raises OptionError.

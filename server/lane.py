@@ -13,16 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from edge_runtime.errors import BusyError, NanoedgeError
+from edge_runtime.errors import AbandonedError, BusyError
 
 _LOOK_AROUND_SECONDS = 0.25
 _MEMORY = 0.8
-
-
-class AbandonedError(NanoedgeError):
-    """The client went away while its edit waited. 499 reaches the log and the metrics, never the client."""
-
-    status, default_code = 499, "client_closed_request"
 
 
 class Lane:
@@ -50,10 +44,21 @@ class Lane:
         return int(self._running)
 
     @property
+    def wait_seconds(self) -> float:
+        """Return how long a newcomer would wait for its turn, from what turns took before."""
+        with self._changed:
+            return (len(self._line) + self._running) * self._seconds_per_turn
+
+    @property
     def obstacle(self) -> str | None:
         """Return why a request would be refused now, or None."""
         with self._changed:
             return self._obstacle()
+
+    @property
+    def draining(self) -> bool:
+        """Say whether the server is shutting down."""
+        return self._draining
 
     def drain(self) -> None:
         """Refuse newcomers from now on; those that hold a place are still served."""
@@ -100,6 +105,8 @@ class Lane:
                     self._changed.wait(_LOOK_AROUND_SECONDS)
                     if time.monotonic() > deadline:
                         raise self._busy("this edit waited too long for its turn")
+                    if abandoned():
+                        break
                 if abandoned():
                     raise AbandonedError("the client closed the connection before its edit began")
                 self._running = True

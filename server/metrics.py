@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
+from edge_runtime.breaker import BreakerState
 from edge_runtime.errors import ImageError, NanoedgeError, UrlError
 from edge_runtime.request import EditResult
+from edge_runtime.route import Obstacle
+
+if TYPE_CHECKING:
+    from edge_runtime.remote import Remote
 
 _SECONDS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 120)
+_REASONS = {
+    None: "better", Obstacle.DEADLINE: "deadline", Obstacle.MEMORY: "oom", Obstacle.CAPABILITY: "unsupported",
+    Obstacle.FAILED: "failed", Obstacle.MODEL: "model", Obstacle.POLICY: "policy",
+}
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
+
+class _Remotes(Collector):
+    """What providers were sent and took, how often they failed, and the state of their breakers."""
+
+    def __init__(self, remotes: Sequence[Remote]) -> None:
+        self._remotes = remotes
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the present values."""
+        sent = CounterMetricFamily("imgedit_egress_bytes", "Bytes of bodies sent.", labels=["provider"])
+        cost = CounterMetricFamily("imgedit_cost_usd", "Price of finished edits.", labels=["provider"])
+        failed = CounterMetricFamily("imgedit_upstream_errors", "Edits that failed.", labels=["provider", "code"])
+        state = GaugeMetricFamily("imgedit_breaker_state", "1: in this state.", labels=["provider", "state"])
+        for remote in self._remotes:
+            name, tally = remote.settings.name, remote.tally
+            sent.add_metric([name], tally.sent_bytes)
+            cost.add_metric([name], tally.cost_usd)
+            for code, count in tally.errors.items():
+                failed.add_metric([name, code], count)
+            for one in BreakerState:
+                state.add_metric([name, one.value], float(remote.offer().breaker is one))
+        return (sent, cost, failed, state)
 
 
 class Metrics:
@@ -33,12 +68,20 @@ class Metrics:
         self._wait_seconds = Histogram(
             "imgedit_queue_wait_seconds", "Time an edit waited for its turn.", buckets=_SECONDS, registry=registry
         )
+        self._preview_seconds = Histogram(
+            "imgedit_preview_latency_seconds", "From a request to its early picture.", buckets=_SECONDS,
+            registry=registry,
+        )
         self._rejected = Counter(
             "imgedit_queue_rejected", "Requests refused for want of capacity.", ("reason",), registry=registry
         )
         self._images = Counter("imgedit_image_rejected", "Images refused.", ("rule",), registry=registry)
         self._urls = Counter("imgedit_ssrf_blocked", "Image URLs refused.", ("rule",), registry=registry)
         self._loaded = Gauge("imgedit_model_loaded", "1: ready.", ("model", "version"), registry=registry)
+        self._fallbacks = Counter(
+            "imgedit_fallback", "Edits that a provider did, by what stood against the first model here.", ("reason",),
+            registry=registry,
+        )
         self._build = Gauge("imgedit_build_info", "Version of the server.", ("version",), registry=registry)
 
     def watch(self, waiting: Callable[[], float], running: Callable[[], float], version: str) -> None:
@@ -53,11 +96,27 @@ class Metrics:
         self._requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
 
-    def edited(self, result: EditResult, waited_seconds: float) -> None:
-        """Count one finished edit."""
-        self._wait_seconds.observe(waited_seconds)
+    def watch_remotes(self, remotes: Iterable[Remote]) -> None:
+        """Read the providers' counters when scraped."""
+        self._registry.register(_Remotes(tuple(remotes)))
+
+    def edited(self, result: EditResult, waited_seconds: float | None) -> None:
+        """Count one finished edit; `waited_seconds` is None for one that needed no turn here."""
+        if waited_seconds is not None:
+            self._wait_seconds.observe(waited_seconds)
+        route = result.route
+        # What a provider calls its model may be anything; the label is the name that the operator gave.
+        site, model = (route.offer.site, route.offer.name) if route else ("local", result.model)
         for stage, seconds in result.seconds.items():
-            self._edit_seconds.labels(stage, "local", result.model).observe(seconds)
+            self._edit_seconds.labels(stage, site, model).observe(seconds)
+        if route and site != "local":
+            here = (other.obstacle for other in route.rejected if other.offer.site == "local")
+            reason = next(here, None)
+            self._fallbacks.labels(_REASONS.get(reason, "other")).inc()
+
+    def previewed(self, seconds: float) -> None:
+        """Count one early picture."""
+        self._preview_seconds.observe(seconds)
 
     def refused(self, error: NanoedgeError) -> None:
         """Count an input that was refused, by the error's code."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -10,6 +11,8 @@ from flask import current_app, request
 
 from edge_runtime.plan import Plan
 from edge_runtime.request import EditRequest, EditResult
+from edge_runtime.route import Route
+from server.admission import Admission, Places
 from server.config import ServerConfig
 from server.lane import Lane
 from server.metrics import Metrics
@@ -24,20 +27,39 @@ class Node:
 
     service: EditService
     lane: Lane
+    outgoing: Places
     metrics: Metrics
     config: ServerConfig
 
-    def edit(self, build: Callable[[], EditRequest]) -> EditResult:
-        """Take a place in the lane, read the input with `build`, wait for the turn and edit.
+    @contextmanager
+    def admission(self) -> Iterator[Admission]:
+        """Hold a place for the current request, whose input is read only then; raises BusyError."""
+        admission = Admission(self.lane, self.outgoing, _client_left())
+        admission.enter()
+        try:
+            yield admission
+        finally:
+            admission.leave()
 
-        The input is read only once there is a place for it: refusing must stay cheap.
-        """
-        with self.lane.place():
-            wanted = build()
-            with self.lane.turn(_client_left()) as waited_seconds:
-                result = self.service.edit(wanted)
-        self.metrics.edited(result, waited_seconds)
+    def edit(self, build: Callable[[], EditRequest]) -> EditResult:
+        """Take a place, read the input with `build`, and edit where the route says."""
+        with self.admission() as admission:
+            return self.edited(build(), admission, admission.abandoned)
+
+    def edited(self, wanted: EditRequest, admission: Admission, abandoned: Callable[[], bool]) -> EditResult:
+        """Edit for a request that holds a place already."""
+        result = self.service.edit(wanted, admission, abandoned)
+        self.metrics.edited(result, admission.waited_seconds)
         return result
+
+    def preview(self, wanted: EditRequest, needless: Callable[[], bool]) -> EditResult | None:
+        """Return the small model's early picture; it takes a place and a turn like an edit, or raises BusyError."""
+        with self.lane.place(), self.lane.turn(needless):
+            return self.service.preview(wanted)
+
+    def route(self, wanted: EditRequest) -> Route:
+        """Decide who would do an edit."""
+        return self.service.route(wanted, self.lane.wait_seconds)
 
     def plan(self, instruction: str, model: str) -> Plan:
         """Say what an instruction means; it takes its turn like an edit."""

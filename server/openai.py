@@ -1,6 +1,6 @@
 """`POST /v1/images/edits` for clients of OpenAI's API: `client.images.edit(...)` works unchanged.
 
-Several images go to models that take several. What can't be done here (several results, streaming, result URLs) is
+Several images go to models that take several. What can't be done here (several results, result URLs) is
 refused with a message; options without a meaning here are ignored with a warning in the answer. `size` is a box that
 the result fits into.
 """
@@ -10,40 +10,50 @@ from __future__ import annotations
 import base64
 import math
 import time
+from contextlib import ExitStack
 from typing import cast
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 
 from edge_runtime.errors import ImageError, InstructionError, OptionError
-from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult, Size
+from edge_runtime.request import EditRequest, EditResult, Size
 from server.edits import how
+from server.events import EventStream
 from server.inputs import FORM_TYPES, Fields, from_url, mask, upload
 from server.node import current_node
 
 blueprint = Blueprint("openai", __name__)
 
-_SILENT = ("user", "partial_images")
+_SILENT = ("user",)
+MAX_PREVIEWS = 3
 _WITHOUT_MEANING = ("quality", "background", "input_fidelity", "moderation")
 _PATCH_PIXELS = 32
 
 
 @blueprint.post("/v1/images/edits")
 def edit() -> Response:
-    """Edit a photo; answers the images object of OpenAI's API with our extras."""
-    fields: list[Fields] = []
-
-    def build() -> EditRequest:
-        fields.append(Fields.of(request, *FORM_TYPES))
-        return _edit_request(fields[0])
-
-    result = current_node().edit(build)
-    return jsonify(_answer(result, fields[0]))
+    """Edit a photo; answers the images object of OpenAI's API with our extras, or its events."""
+    node = current_node()
+    with ExitStack() as held:
+        admission = held.enter_context(node.admission())
+        fields = Fields.of(request, *FORM_TYPES)
+        wanted = _edit_request(fields)
+        previews = _previews(fields)
+        if not fields.flag("stream"):
+            return jsonify(answer(node.edited(wanted, admission, admission.abandoned), fields))
+        route = node.route(wanted)  # what can't be done at all is refused before the first event
+        stream = EventStream(
+            node=node, admission=admission, wanted=wanted, route=route, previews=previews, began=g.began
+        )
+        # The place goes along with the answer: it is free again when that is sent, or the client has left.
+        return stream.response(lambda result: answer(result, fields), held.pop_all().close)
 
 
 def _edit_request(fields: Fields) -> EditRequest:
     _refuse_the_impossible(fields)
-    model = fields.text("model") or DEFAULT_MODEL
-    abilities = current_node().service.abilities(model)
+    service = current_node().service
+    model = fields.model(service.default_model)
+    abilities = service.abilities(model)
     photo, *others = _photos(fields, 1 if abilities is None else abilities.pictures)
     return EditRequest(
         image=photo,
@@ -56,6 +66,7 @@ def _edit_request(fields: Fields) -> EditRequest:
         output_format=fields.text("output_format") or None,
         # OpenAI counts from 0, our encoders from 1.
         quality=max(1, _compression(fields)),
+        **fields.placing(),
         **({} if abilities is None else fields.painting()),
     )
 
@@ -63,12 +74,19 @@ def _edit_request(fields: Fields) -> EditRequest:
 def _refuse_the_impossible(fields: Fields) -> None:
     if (count := fields.integer("n", 1)) != 1:
         raise OptionError("only one result is made", got=f"n={count}", allowed="n=1", param="n")
-    if fields.flag("stream"):
-        raise OptionError("streaming is not supported", got="stream=true", allowed="stream=false", param="stream")
     if (form := fields.text("response_format") or "b64_json") != "b64_json":
         raise OptionError(
             "results have no URL", got=f"response_format={form}", allowed="b64_json", param="response_format"
         )
+
+
+def _previews(fields: Fields) -> int:
+    count = fields.integer("partial_images", 0)
+    if not 0 <= count <= MAX_PREVIEWS:
+        raise OptionError(
+            "partial_images is out of range", got=count, allowed=f"0 to {MAX_PREVIEWS}", param="partial_images"
+        )
+    return count
 
 
 def _compression(fields: Fields) -> int:
@@ -106,7 +124,8 @@ def _photos(fields: Fields, most: int) -> list[bytes]:
     return [*(upload(part, "image") for part in parts), *map(from_url, urls)]
 
 
-def _answer(result: EditResult, fields: Fields) -> dict[str, object]:
+def answer(result: EditResult, fields: Fields) -> dict[str, object]:
+    """Return the images object of OpenAI's API."""
     return {
         "created": int(time.time()),
         "data": [{"b64_json": base64.b64encode(result.image).decode("ascii")}],
@@ -117,6 +136,7 @@ def _answer(result: EditResult, fields: Fields) -> dict[str, object]:
         "x_model": result.model,
         "x_version": result.version,
         "x_seconds": dict(result.seconds),
+        **({} if result.route is None else {"x_route": result.route.to_json()}),
         "warnings": [*result.warnings, *_ignored(fields), *fields.warnings()],
     }
 

@@ -12,12 +12,15 @@ from typing import Any
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, SecurityError
 
-from edge_runtime.errors import BusyError, NanoedgeError
+from edge_runtime.errors import BusyError, NanoedgeError, ProviderError, RouteError
 from server.node import current_node
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+UNEXPECTED = "Something went wrong in the server. Its log says what."
+_EXPECTED = (BusyError, RouteError, ProviderError)
+"""Happen in good order; a traceback in the log would tell nothing."""
 
 
 def problem(
@@ -42,12 +45,19 @@ def register(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected_error)
 
 
+def logged(error: Exception, request_id: str = "?") -> None:
+    """Write to the log what the operator must look into: not what clients did wrong or what happens in good order."""
+    if not isinstance(error, NanoedgeError):
+        logger.error("request %s failed unexpectedly", request_id, exc_info=error)
+    elif error.status >= 500 and not isinstance(error, _EXPECTED):
+        logger.error("request %s failed", request_id, exc_info=error)
+
+
 def _our_error(error: NanoedgeError) -> Response:
     current_node().metrics.refused(error)
-    if error.status >= 500 and not isinstance(error, BusyError):
-        logger.error("request %s failed", g.request_id, exc_info=error)
+    logged(error, g.request_id)
     response = _answer(error.status, str(error), code=error.code, param=error.param)
-    if isinstance(error, BusyError):
+    if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     return response
 
@@ -77,8 +87,8 @@ def _http_words(error: HTTPException, status: int) -> tuple[str, str]:
 
 
 def _unexpected_error(error: Exception) -> Response:
-    logger.error("request %s failed unexpectedly", g.get("request_id", "?"), exc_info=error)
-    return _answer(500, "Something went wrong in the server. Its log says what.", code="internal_error")
+    logged(error, g.get("request_id", "?"))
+    return _answer(500, UNEXPECTED, code="internal_error")
 
 
 def _answer(status: int, detail: str, *, code: str, param: str | None = None) -> Response:

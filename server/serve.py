@@ -76,7 +76,7 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     from edge_runtime.service import open_service
     from server.app import create_app
 
-    service = open_service(config.models, config.threads)
+    service = open_service(config.models, config.threads, config.providers)
     app = create_app(service, config if address.insecure_public else replace(config, trusted_hosts=LOOPBACK_NAMES))
     host, port = listening.getsockname()[:2]
     loop = _Loop(app, listening, config)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
@@ -18,7 +20,9 @@ from edge_runtime.errors import UnknownModelError
 from edge_runtime.images import decode, encode
 from edge_runtime.limits import Limits
 from edge_runtime.plan import Edit, Plan, Vocabulary, parse_plan
+from edge_runtime.remote import Remote
 from edge_runtime.request import EditRequest, EditResult
+from server.admission import Admission
 
 VOCABULARY = Path(__file__).parents[2] / "converters" / "nano_banana" / "vocabulary.json"
 WORDS = {
@@ -47,7 +51,10 @@ class Info:
 
 
 class Darkroom:
-    """Edits wait while `gate` is cleared; `started` tells when one began."""
+    """Edits wait while `gate` is cleared; `started` tells when one began. It has no providers."""
+
+    default_model = "nano-banana"
+    remotes: ClassVar[Mapping[str, Remote]] = {}
 
     def __init__(self) -> None:
         self.gate, self.started = threading.Event(), threading.Event()
@@ -71,7 +78,11 @@ class Darkroom:
         edits = tuple(edit for word, edit in WORDS.items() if word in instruction.lower())
         return Plan(edits=edits, beyond=0.04 if edits else 0.93)
 
-    def edit(self, request: EditRequest) -> EditResult:
+    def edit(self, request: EditRequest, queue: Admission, abandoned: Callable[[], bool]) -> EditResult:
+        with queue.turn():
+            return self._edited(request)
+
+    def _edited(self, request: EditRequest) -> EditResult:
         began = time.perf_counter()
         vocabulary = self.vocabulary(request.model)
         self.started.set()

@@ -12,10 +12,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from edge_runtime.errors import BusyError, OptionError
+from edge_runtime.errors import AbandonedError, BusyError, OptionError
 from edge_runtime.request import EditRequest, EditResult
 from server.app import create_app
-from server.lane import AbandonedError, Lane
+from server.lane import Lane
 from tests.server.darkroom import Darkroom
 
 
@@ -75,7 +75,7 @@ def test_a_form_with_very_many_parts(client: FlaskClient) -> None:
 
 def test_a_crash_shows_no_traceback(photo: bytes, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Darkroom):
-        def edit(self, request: EditRequest) -> EditResult:
+        def _edited(self, request: EditRequest) -> EditResult:
             raise RuntimeError("secret path /home/me")
 
     client = create_app(Broken()).test_client()
@@ -163,7 +163,7 @@ def until(condition, seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def test_turns_go_in_order_and_the_gone_are_skipped() -> None:
+def test_turns_go_in_order_and_the_gone_leave_at_once() -> None:
     lane, order = Lane(max_waiting=8, max_wait_seconds=10), []
 
     def take(name: str, gone: bool) -> None:
@@ -178,10 +178,12 @@ def test_turns_go_in_order_and_the_gone_are_skipped() -> None:
         for name, gone in (("a", False), ("b", True), ("c", False)):
             threads.append(threading.Thread(target=take, args=(name, gone)))
             threads[-1].start()
-            until(lambda: lane.waiting == len(threads))
+            until(lambda: lane.waiting + len(order) == len(threads))
+            if gone:
+                until(lambda: order == ["b left"])
     for thread in threads:
         thread.join()
-    assert order == ["a", "b left", "c"]
+    assert order == ["b left", "a", "c"]
     assert lane.waiting == lane.running == 0
 
 

@@ -96,7 +96,8 @@ def test_openai_edit_with_a_plan_and_one_image_in_a_list(client: FlaskClient, ph
     [
         ({"n": "2"}, "n", "only one result"),
         ({"n": "many"}, "n", "whole number"),
-        ({"stream": "true"}, "stream", "streaming"),
+        ({"stream": "maybe"}, "stream", "true or false"),
+        ({"stream": "true", "partial_images": "4"}, "partial_images", "0 to 3"),
         ({"response_format": "url"}, "response_format", "b64_json"),
         ({"size": "huge"}, "size", "1024x768"),
         ({"output_format": "tiff"}, "output_format", "jpeg, png, webp"),

@@ -129,9 +129,9 @@ def test_the_openai_client_understands_our_errors(running: Started, photo: bytes
         assert missing.value.param == "model" and missing.value.code == "model_not_found"
         with pytest.raises(openai.BadRequestError, match="One photo is edited"):
             client.images.edit(image=[("a.jpg", photo), ("b.jpg", photo)], prompt="warmer")
-        with pytest.raises(openai.BadRequestError) as streamed:
-            client.images.edit(image=("p.jpg", photo), prompt="warmer", stream=True)
-        assert streamed.value.param == "stream" and streamed.value.request_id
+        with pytest.raises(openai.BadRequestError) as many:
+            client.images.edit(image=("p.jpg", photo), prompt="warmer", n=2)
+        assert many.value.param == "n" and many.value.request_id
         with pytest.raises(openai.APIStatusError) as damaged:
             client.images.edit(image=("p.jpg", b"hello"), prompt="warmer")
         assert damaged.value.status_code == 415

@@ -1,0 +1,1 @@
+"""Protocols of remote providers, one file each, found by name. See edge_runtime/provider.py."""

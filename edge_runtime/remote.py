@@ -1,0 +1,167 @@
+"""A configured provider at work: asked through its breaker, its times learned, what was sent and spent counted."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from edge_runtime import images, plugins
+from edge_runtime.breaker import Breaker
+from edge_runtime.errors import (
+    AbandonedError,
+    ImageError,
+    InputError,
+    ModerationError,
+    NanoedgeError,
+    ProviderBusyError,
+    ProviderError,
+    ProviderKeyError,
+    ProviderRequestError,
+    ProviderTimeoutError,
+)
+from edge_runtime.exchange import Exchange, Terms
+from edge_runtime.limits import Limits
+from edge_runtime.pace import Pace
+from edge_runtime.provider import Accepts, Provider, ProviderSettings, RemotePicture
+from edge_runtime.request import OUTPUT_FORMATS, EditRequest, EditResult
+from edge_runtime.route import RemoteOffer
+
+logger = logging.getLogger(__name__)
+
+_LATE: Final = 3.0
+"""A time-out counts as a failure when the provider had this many times its usual time; else the caller was hasty."""
+
+_SAYING_NOTHING: Final = (AbandonedError, ProviderBusyError, InputError)
+_ANSWERING: Final = (ModerationError, ProviderRequestError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What a provider was sent and took since the start. `errors` counts by the error's code."""
+
+    sent_bytes: int = 0
+    cost_usd: float = 0.0
+    errors: Mapping[str, int]
+
+
+class Remote:
+    """One provider of this node. Safe to share between threads."""
+
+    def __init__(self, settings: ProviderSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.settings = settings
+        self._provider: Provider = plugins.load("providers", settings.kind)
+        self._accepts: Accepts = self._provider.accepts(settings)
+        self._breaker, self._pace, self._lock = Breaker(clock), Pace(), threading.Lock()
+        self._sent_bytes, self._cost_usd = 0, 0.0
+        self._errors: dict[str, int] = {}
+
+    def offer(self, failure: str = "") -> RemoteOffer:
+        """Return what the router sees of it; `failure` is why it failed in the request at hand, if it did."""
+        known = self.settings
+        return RemoteOffer(
+            name=known.name, kind=known.kind, model=known.model, family=known.family or known.model,
+            pictures=self._accepts.pictures, masks=self._accepts.masks, seconds=self._usual_seconds(),
+            price_usd=known.price_usd, good_for=known.good_for, breaker=self._breaker.state,
+            retry_seconds=self._breaker.wait_seconds, failure=failure,
+        )
+
+    @property
+    def tally(self) -> Tally:
+        """Return what was sent and spent so far."""
+        with self._lock:
+            return Tally(sent_bytes=self._sent_bytes, cost_usd=self._cost_usd, errors=dict(self._errors))
+
+    def edit(self, request: EditRequest, abandoned: Callable[[], bool] = lambda: False) -> EditResult:
+        """Have an edit done; raises ProviderError, ImageError for a photo that can't be read, or AbandonedError."""
+        began = time.monotonic()
+        seconds = min(self.settings.timeout_seconds, request.deadline_seconds or self.settings.timeout_seconds)
+        exchange = Exchange(self._terms(seconds, abandoned))
+        try:
+            with self._through_breaker(seconds):
+                made = self._provider.edit(request, self.settings, exchange)
+                result = self._result(request, made, exchange.sent_bytes, began)
+        except NanoedgeError as error:
+            with self._lock:
+                self._sent_bytes += exchange.sent_bytes
+                self._errors[error.code] = self._errors.get(error.code, 0) + 1
+            # The message may hold what the user asked for, so the code has to do.
+            logger.warning("the provider %s did not do an edit: %s", self.settings.name, error.code)
+            raise
+        with self._lock:
+            self._sent_bytes += exchange.sent_bytes
+            self._cost_usd += self.settings.price_usd
+            self._pace.learn(self.settings.name, 1, 1, time.monotonic() - began)
+        return result
+
+    def _terms(self, seconds: float, abandoned: Callable[[], bool]) -> Terms:
+        known = self.settings
+        return Terms(
+            provider=known.name, base_url=known.base_url, headers=self._provider.headers(known.key), secret=known.key,
+            key_hosts=self._provider.key_hosts, result_hosts=known.result_hosts, seconds=seconds, abandoned=abandoned,
+        )
+
+    @contextmanager
+    def _through_breaker(self, seconds: float) -> Iterator[None]:
+        """Pass the breaker, and tell it how the edit went."""
+        given = self._breaker.admit()
+        if given is None:
+            error = ProviderBusyError(f"the provider {self.settings.name} failed repeatedly and is left alone")
+            error.retry_after_seconds = max(1, round(self._breaker.wait_seconds))
+            raise error
+        try:
+            yield
+        except ProviderKeyError:
+            self._breaker.forbidden()
+            raise
+        except _ANSWERING:
+            self._breaker.succeeded(given)
+            raise
+        except _SAYING_NOTHING:
+            self._breaker.dismissed(given)
+            raise
+        except ProviderTimeoutError:
+            hasty = seconds < _LATE * (self._usual_seconds() or 0.0)
+            self._breaker.dismissed(given) if hasty else self._breaker.failed(given)
+            raise
+        except BaseException:
+            self._breaker.failed(given)
+            raise
+        self._breaker.succeeded(given)
+
+    def _result(self, request: EditRequest, made: RemotePicture, sent_bytes: int, began: float) -> EditResult:
+        """Decode what came, so that nothing unchecked goes on, and encode it as it was asked for."""
+        try:
+            photo = images.decode(made.data, Limits(), request.size)
+        except ImageError as error:
+            raise ProviderError(
+                f"the provider {self.settings.name} sent a picture that can't be used", got=str(error),
+                hint="try again, or use another model",
+            ) from error
+        natural = photo.source_format if photo.source_format in OUTPUT_FORMATS else "png"
+        encoded, media_type, more = images.encode(
+            photo.pixels, photo.has_alpha, request.output_format or natural, request.quality
+        )
+        height, width = photo.pixels.shape[:2]
+        return EditResult(
+            image=encoded, media_type=media_type, width=width, height=height, plan=None, model=made.model,
+            version=made.version, seconds={"central": time.monotonic() - began},
+            warnings=(*made.warnings, *self._ignored(request), *photo.warnings, *more), seed=request.seed,
+            cost_usd=self.settings.price_usd, sent_bytes=sent_bytes,
+        )
+
+    def _ignored(self, request: EditRequest) -> tuple[str, ...]:
+        given = {
+            "seed": request.seed is not None, "steps": request.steps is not None, "guidance": bool(request.guidance),
+            "negative": request.negative is not None,
+        }
+        ignored = [name for name, is_given in given.items() if is_given and name not in self._accepts.fields]
+        return tuple(f"{name} has no effect at the provider {self.settings.name}" for name in ignored)
+
+    def _usual_seconds(self) -> float | None:
+        learned = self._pace.predict(self.settings.name, 1)
+        return self.settings.seconds if learned is None else learned

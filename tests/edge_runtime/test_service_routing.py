@@ -1,0 +1,88 @@
+"""The service's side of routing: what it tells the router of its models, learned from what they did."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from io import BytesIO
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from edge_runtime.errors import OptionError, UnknownModelError
+from edge_runtime.machine import Machine
+from edge_runtime.provider import ProviderSettings
+from edge_runtime.remote import Remote
+from edge_runtime.request import AUTO, EditRequest, Fallback, Size
+from edge_runtime.service import EditService, open_service
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    stream = BytesIO()
+    Image.fromarray(data.coffee()).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def remote(name: str = "central") -> Remote:
+    return Remote(ProviderSettings(
+        name=name, kind="openai-compatible", base_url="http://127.0.0.1:9/v1", model="Painter-9", family="umo",
+        options={"mask": "white", "extensions": "yes"},
+    ))  # fmt: skip
+
+
+def test_times_and_memory_are_learned(photo: bytes) -> None:
+    service = open_service()
+    request = EditRequest(image=photo, instruction="warmer")
+    before = service.route(request).offer
+    assert before.seconds is None and 100e6 < before.memory_bytes < min(200e6, Machine.detect().memory_bytes)
+    result = service.edit(request)
+    assert result.route is not None and result.route.offer == before
+    after = service.route(request).offer
+    assert after.seconds == pytest.approx(sum(result.seconds.values())) and after.memory_bytes == 0, "it holds that now"
+    small = service.route(EditRequest(image=photo, instruction="warmer", size=Size(width=300, height=300))).offer
+    assert small.seconds is not None and small.seconds <= after.seconds
+    service.close()
+
+
+def test_what_may_be_asked_for_depends_on_who_may_do_it(photo: bytes) -> None:
+    editors = open_service()._locals["nano-banana"].editor
+    service = EditService([editors], [remote()])
+    assert service.abilities("nano-banana") is None and service.abilities("gpt-image-1") is None
+    for name in (AUTO, "central", "Painter-9", "umo"):
+        abilities = service.abilities(name)
+        assert abilities is not None and abilities.mask and abilities.negative
+    request = EditRequest(image=photo, instruction="x" * 1000, model=AUTO, fallback=Fallback.ALLOW)
+    assert service.route(request).offer.name == "central", "too long for the small model, so it goes beyond it"
+    assert service.preview(request) is None
+    with pytest.raises(UnknownModelError, match="central, auto"):
+        service.route(EditRequest(image=photo, instruction="warmer", model="dall-e"))
+    service.close()
+
+
+def test_a_mask_that_says_what_to_erase_keeps_it_here(photo: bytes) -> None:
+    service = open_service()
+    stream, area = BytesIO(), Image.new("L", (600, 400))
+    area.paste(255, (200, 100, 230, 130))
+    area.save(stream, "PNG")
+    asked = EditRequest(image=photo, instruction="remove the spoon", model=AUTO, fallback=Fallback.ALLOW)
+    plan = service.plan("remove the spoon")
+    assert plan.beyond > 0.5 and [edit.adjust for edit in plan.edits] == ["inpaint"], "without a mask it is beyond"
+    masked = EditRequest(
+        image=photo, mask=stream.getvalue(), instruction="remove the spoon", model=AUTO, fallback=asked.fallback
+    )
+    assert service.route(masked).offer.name == "nano-banana"
+    service.close()
+
+
+def test_names_are_unique() -> None:
+    service = open_service()
+    with pytest.raises(OptionError, match="same name"):
+        EditService([service._locals["nano-banana"].editor], [remote("nano-banana")])
+    service.close()
+
+
+def test_a_node_without_providers_brings_no_http_client() -> None:
+    check = "import sys, edge_runtime.service as s, server.app; s.open_service(); sys.exit('urllib3' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)

@@ -1,0 +1,69 @@
+"""An edge without any large model, and a central that paints with a tiny FLUX.1 Kontext: two processes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import openai
+import pytest
+import urllib3
+from PIL import Image
+
+from converters.pipelines.flux_kontext import PREFERRED_PIXELS
+from edge_runtime import outgoing
+from edge_runtime.editor import Editor
+from edge_runtime.request import EditRequest, Size
+from tests.server.started import started_server
+
+pytestmark = pytest.mark.slow
+WORDS = "now put a small red hat on the cup"
+
+
+@pytest.fixture(scope="module")
+def kontext(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Kontext that sees photos at small sizes."""
+    from tiny.artifact import converted
+    from tiny.flux_kontext import build
+
+    folder = tmp_path_factory.mktemp("central")
+    build(folder / "checkpoint")
+    small = [[width // 4, height // 4] for width, height in PREFERRED_PIXELS]
+    return converted(folder / "checkpoint", folder, size={"preferred": small})["fp32"]
+
+
+def test_the_central_paints_what_the_edge_can_not(kontext: Path, tmp_path: Path, photo: bytes) -> None:
+    with started_server("--model", str(kontext)) as central:
+        models = urllib3.request("GET", f"{central.url}/v1/models").json()["data"]
+        name = next(entry["id"] for entry in models if entry["id"] != "nano-banana")
+        entry = {
+            "name": "gpu", "kind": "openai-compatible", "base_url": f"{central.url}/v1", "model": name,
+            "family": "flux-kontext", "seconds": 20,
+        }  # fmt: skip
+        file = tmp_path / "providers.json"
+        file.write_text(json.dumps({"fallback": "allow", "providers": [entry]}))
+        with (
+            started_server("--providers", str(file)) as edge,
+            openai.OpenAI(base_url=f"{edge.url}/v1", api_key="none", max_retries=0, timeout=120) as client,
+        ):
+            events = list(client.images.edit(
+                image=("p.jpg", photo), prompt=WORDS, size="128x128", output_format="png", stream=True,
+                partial_images=1, extra_body={"seed": 7, "num_inference_steps": 2, "model": "auto"},
+            ))  # fmt: skip
+    assert [event.type for event in events] == ["image_edit.partial_image", "image_edit.completed"]
+    final = events[1]
+    route = final.model_extra["x_route"]
+    assert (route["site"], route["name"], route["model"]) == ("central", "gpu", name)
+    assert route["not_chosen"][0]["name"] == "nano-banana"
+    done = np.asarray(Image.open(BytesIO(base64.b64decode(final.b64_json))).convert("RGB"), int)
+    sent = outgoing.picture(photo, Size(width=128, height=128))
+    with Editor.open(kontext) as editor:
+        assert final.model_extra["x_version"] == editor.artifact.version
+        alone = editor.edit(EditRequest(
+            image=sent.data, instruction=WORDS, seed=7, steps=2, output_format="png",
+            size=Size(width=sent.width, height=sent.height),
+        ))  # fmt: skip
+    assert (np.asarray(Image.open(BytesIO(alone.image)).convert("RGB"), int) == done).mean() > 0.99
