@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from converters.latency import median_milliseconds, slowdown
+from converters.layers import FLOAT
 from converters.parity import Parity, measure, reference_outputs
 from converters.recipe import Recipe
 from converters.source import ComponentSource
@@ -50,7 +51,8 @@ def convert_component(
 ) -> Converted:
     """Write one component into the folder; raises ConversionError when even the float file is off its limits.
 
-    A quantised file that is off its limits or slower gives way to the float file, and the note says so.
+    A quantised file that is off its limits, or slower where that means something, gives way to the float file, and the
+    note says so.
     """
     progress("exporting")
     file = folder / f"{source.name}{target.suffix}"
@@ -58,7 +60,7 @@ def convert_component(
     progress("comparing with torch")
     references = reference_outputs(source)
     runners = target.runners(source, file)
-    parity = measure(source, references, runners, "fp32")
+    parity = measure(source, references, runners, FLOAT)
     parity.require()
     milliseconds = median_milliseconds(runners[0], source.examples[0])
     exported = Converted(
@@ -71,18 +73,19 @@ def convert_component(
     progress(f"quantising with recipe {recipe.name}")
     quantised = folder / f"{source.name}.{recipe.name}{target.suffix}"
     kept = kept_in_float(source, recipe)
-    precision = target.quantise(replace(source, exclude=source.exclude + kept), recipe, file, quantised)
-    if precision == "fp32":
+    written = target.quantise(replace(source, exclude=source.exclude + kept), recipe, file, quantised)
+    if (precision := written.precision) == FLOAT:
         return replace(exported, note=f"no layer that recipe {recipe.name} quantises")
     progress("comparing with torch")
     float_runner, runners = runners[0], target.runners(source, quantised)
     parity = measure(source, references, runners, precision)
     if (failure := parity.failure) is not None:
         return replace(exported, note=f"{precision} measured {failure}, allowed {failure.allowed}: kept in float")
-    if slowdown(runners[0], float_runner, source.examples[0]) > SLOWEST:
+    if target.timed and slowdown(runners[0], float_runner, source.examples[0]) > SLOWEST:
         return replace(exported, note=f"{precision} ran slower than float where it was converted: kept in float")
     quantised.replace(file)
-    note = f"layers {', '.join(kept)} stay in float, which is faster than {precision}" if kept else ""
+    faster = f"layers {', '.join(kept)} stay in float, which is faster than {precision}" if kept else ""
+    note = "; ".join(filter(None, (faster, written.note)))
     milliseconds = median_milliseconds(runners[0], source.examples[0])
     return replace(exported, parity=parity, milliseconds=milliseconds, note=note)
 
