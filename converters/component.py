@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from converters.latency import median_milliseconds, slowdown
@@ -24,7 +24,7 @@ SLOWEST = 1.1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
     """A written component. `note` says why it stayed float; times are medians on this machine, `float_milliseconds`
-    of the same component in float.
+    of the same component in float. `layers` is Quantised's.
     """
 
     source: ComponentSource
@@ -33,6 +33,16 @@ class Converted:
     milliseconds: float
     float_milliseconds: float
     note: str = ""
+    layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def quality(self) -> dict[str, object]:
+        """Return the manifest's figures: of parity, and what its smaller layers take."""
+        sizes = {
+            f"{precision}_{what}": value
+            for precision, pair in sorted(self.layers.items())
+            for what, value in zip(("parameters", "bytes"), pair, strict=True)
+        }
+        return {**self.parity.to_json(), **sizes}
 
     def describe(self) -> Component:
         """Return the manifest's entry."""
@@ -87,7 +97,7 @@ def convert_component(
     faster = f"layers {', '.join(kept)} stay in float, which is faster than {precision}" if kept else ""
     note = "; ".join(filter(None, (faster, written.note)))
     milliseconds = median_milliseconds(runners[0], source.examples[0])
-    return replace(exported, parity=parity, milliseconds=milliseconds, note=note)
+    return replace(exported, parity=parity, milliseconds=milliseconds, note=note, layers=written.layers)
 
 
 def kept_in_float(source: ComponentSource, recipe: Recipe) -> tuple[str, ...]:

@@ -98,5 +98,5 @@ def _manifest(model: Model, request: Request, components: list[Converted], made:
         components=tuple(converted.describe() for converted in components),
         settings={**model.settings, **made.target.settings(model.components)},
         provenance=provenance,
-        quality={converted.source.name: converted.parity.to_json() for converted in components},
+        quality={converted.source.name: converted.quality() for converted in components},
     )

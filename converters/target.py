@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,10 +17,14 @@ Runner = Callable[[Arrays], dict[str, Tensor]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantised:
-    """What became of a component: its precision, `fp32` if nothing fitted, and what differs from the plan, in words."""
+    """What became of a component: its precision, `fp32` if nothing fitted, and what differs from the plan, in words.
+
+    `layers` has the layers of each precision, such as `int4`: how many parameters, and the bytes of codes and scales.
+    """
 
     precision: str
     note: str = ""
+    layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class Target(Protocol):

@@ -114,14 +114,24 @@ def uses(model: Any) -> Iterator[Use]:
 
 
 def weight_bytes(model: Any) -> dict[str, int]:
-    """Return weight -> bytes of its codes, without scales."""
+    """Return weight -> bytes of its codes and scales."""
     sizes = {}
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             name, _, number = tensor.name.decode().rpartition(SEPARATOR)
             if name and number.isdigit() and model.buffers[tensor.buffer].data is not None:
-                sizes[name] = len(model.buffers[tensor.buffer].data)
+                sizes[name] = len(model.buffers[tensor.buffer].data) + _scale_bytes(model, graph, tensor)
     return sizes
+
+
+def _scale_bytes(model: Any, graph: Any, tensor: Any) -> int:
+    if tensor.quantization is None:
+        return 0
+    details = tensor.quantization.details
+    if isinstance(details, schema.BlockwiseQuantizationT):
+        return len(model.buffers[graph.tensors[details.scales].buffer].data)
+    scale = tensor.quantization.scale
+    return 0 if scale is None else 4 * len(scale)
 
 
 def _operator(model: Any, operator: Any) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
+from io import StringIO
 from typing import Any, Final
 
 import numpy as np
@@ -82,7 +84,8 @@ def quantise(model: bytes, layers: Iterable[tuple[Use, WeightScheme]]) -> bytes:
         quantizer.update_quantization_recipe(
             rf"(^|;){re.escape(use.output)};", qtyping.TFLOperationName(use.operator), _config(scheme)
         )
-    content = quantizer.quantize().quantized_model
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # it prints sizes and draws bars
+        content = quantizer.quantize().quantized_model
     assert content is not None  # there is one after `quantize`
     return bytes(content)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,9 +22,10 @@ from converters import tflite_graph, tflite_weights
 from converters.fused import with_fused_norms
 from converters.layers import FLOAT, layer_schemes, precision_of
 from converters.quiet import quiet
-from converters.recipe import LayerScheme, Recipe
+from converters.recipe import LayerScheme, Recipe, WeightScheme
 from converters.source import ComponentSource, FixedForm
 from converters.target import Quantised, Runner
+from converters.tflite_graph import Use
 from edge_runtime.engines.litert import ENGINE
 from edge_runtime.errors import ConversionError
 from edge_runtime.machine import Machine
@@ -90,8 +91,11 @@ class TFLiteTarget:
         model = tflite_graph.read(destination)
         tflite_weights.clamp_scales(model)
         tflite_graph.write(model, destination)
-        precision = precision_of(LayerScheme(weights=scheme) for _, scheme in written)
-        return Quantised(precision=precision, note=_note({use.weight: found.change for use, _, found in layers}))
+        return Quantised(
+            precision=precision_of(LayerScheme(weights=scheme) for _, scheme in written),
+            note=_note({use.weight: found.change for use, _, found in layers}),
+            layers=_layers(model, written),
+        )
 
     def runners(self, component: ComponentSource, file: Path) -> tuple[Runner, ...]:
         """Open the file as it is served."""
@@ -186,6 +190,16 @@ def _explained(
         f"{component.name}: TFLite can't express an operation", got=f"{operation}, in {layer}",
         hint="write the layer's forward with other operations, or add a decomposition in converters/targets/tflite.py",
     )
+
+
+def _layers(model: Any, written: Sequence[tuple[Use, WeightScheme]]) -> dict[str, tuple[int, int]]:
+    """Return precision -> parameters and bytes of the layers that have it, each counted once."""
+    sizes = tflite_graph.weight_bytes(model)
+    totals: dict[str, tuple[int, int]] = {}
+    for name, (use, scheme) in {use.weight: (use, scheme) for use, scheme in written}.items():
+        parameters, size = totals.get(scheme.precision, (0, 0))
+        totals[scheme.precision] = (parameters + math.prod(use.shape), size + sizes[name])
+    return totals
 
 
 def _note(changes: Mapping[str, str]) -> str:

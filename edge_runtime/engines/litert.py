@@ -44,7 +44,7 @@ class LiteRTEngine:
             raise EngineError("the number of threads is not usable", got=threads, allowed="1 or more")
         if device != "cpu":
             raise EngineError("LiteRT can't use the device here", got=device, allowed="cpu", hint="ask for device cpu")
-        check_flatbuffer(path)
+        check_flatbuffer(path, component.sha256)
         try:
             interpreter = _INTERPRETER.Interpreter(model_path=str(path), num_threads=threads)
             signatures = _signatures(interpreter, component)
