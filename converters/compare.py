@@ -71,7 +71,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """How alike two artifacts' pictures are, in decibels of PSNR over all edits; `worst` is the edit with `least_db`."""
+    """How alike two artifacts' pictures are: PSNR in decibels over all edits; `worst` is the edit with `least_db`."""
 
     first: str
     second: str

@@ -47,9 +47,16 @@ def _selected(values: Tensor, dim: int, index: Tensor) -> Tensor:
     return found.movedim(0, dim)
 
 
+def _identity(count: int, *, dtype: torch.dtype | None = None, **_: object) -> Tensor:
+    """Written out: torch counts and compares for it, and a computed range is none of TFLite's operations."""
+    rows = [[torch.full((1,), float(row == column), dtype=dtype) for column in range(count)] for row in range(count)]
+    return torch.stack([torch.cat(row) for row in rows])
+
+
 DECOMPOSITIONS: Final[Mapping[Any, Callable[..., Tensor]]] = {
     torch.ops.aten.exp2.default: _power_of_two,
     torch.ops.aten.index_select.default: _selected,
+    torch.ops.aten.eye.default: _identity,
 }
 """Operations that litert-torch has no usable lowering for, in terms of others."""
 

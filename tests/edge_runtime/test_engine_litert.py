@@ -78,9 +78,10 @@ def test_an_input_that_the_manifest_does_not_have(tmp_path):
         ENGINE.open(file, COMPONENT, threads=1)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"TFL3", b"\x1c\0\0\0TFL3", b"\x08\x03\x12\x07pytorch", b"\xff" * 4096, b"\x1c\0\0\0TFL3" + b"\0" * 64]
-)
+HEAD = b"\x1c\0\0\0TFL3"
+
+
+@pytest.mark.parametrize("content", [b"", b"TFL3", HEAD, b"\x08\x03\x12\x07pytorch", b"\xff" * 4096, HEAD + b"\0" * 64])
 def test_what_is_no_tflite_file(tmp_path, content):
     (tmp_path / "odd.tflite").write_bytes(content)
     with pytest.raises(EngineError):

@@ -45,7 +45,8 @@ def test_the_smallest_that_holds_all():
 def test_a_signature_is_read_from_what_the_file_says():
     tensors = {"tokens": ("int32", (1, 4)), "photo": ("uint8", (9, 3, 2)), "found": ("float32", (3,))}
     assert read_signature(COMPONENT, "large", {**tensors, "rows": ("float32", (1,))}) == LARGE
-    for odd in ({"found": ("float32", (4,))}, {"photo": ("uint8", (9, 3))}, {"rows": ("int32", (1,))}, {"x": ("bool", ())}):
+    odd_ones = {"found": ("float32", (4,)), "photo": ("uint8", (9, 3)), "rows": ("int32", (1,)), "x": ("bool", ())}
+    for odd in ({name: value} for name, value in odd_ones.items()):
         with pytest.raises(EngineError):
             read_signature(COMPONENT, "odd", {**tensors, **odd})
     with pytest.raises(EngineError, match="missing"):
