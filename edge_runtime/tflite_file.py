@@ -2,8 +2,8 @@
 
 A FlatBuffer begins with the place of its root and, for TFLite, the identifier `TFL3`. The library verifies the buffer
 on opening, but not all that its kernels rely on: of 3,000 files with a few random bytes, one ended the process. So
-damage is found here, by the manifest's digest. What a stranger wrote, digest and all, is not made safe by that; see the threat
-model in docs/artifact-format.md.
+damage is found here, by the manifest's digest. What a stranger wrote, digest and all, is not made safe by that; see the
+threat model in docs/artifact-format.md.
 """
 
 from __future__ import annotations
