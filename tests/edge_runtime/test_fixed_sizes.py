@@ -58,8 +58,16 @@ def test_tiles_make_the_picture_that_strips_make(tiled, adjustments, size):
 
 @pytest.mark.parametrize(
     "sizes",
-    [7, [], {"render": 7}, {"render": [7]}, {"render": [{"height": "big", "width": 512}]}, {"render": [{"height": 512}]},
-     {"render": [{"height": 1, "width": 1}]}, {"render": [{"height": -512, "width": -512}]}],
+    [
+        7,
+        [],
+        {"render": 7},
+        {"render": [7]},
+        {"render": [{"height": "big", "width": 512}]},
+        {"render": [{"height": 512}]},
+        {"render": [{"height": 1, "width": 1}]},
+        {"render": [{"height": -512, "width": -512}]},
+    ],
 )
 def test_sizes_that_make_no_sense(tmp_path, sizes):
     with pytest.raises(ArtifactError, match="settings don't fit"):
