@@ -8,7 +8,7 @@ straight alpha; masks are float32 (height, width), 0..1. Results are new arrays,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,21 @@ from edge_runtime.plan import Edit
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.float32]
 
-_BLOCK_COVERED: Final = 0.3
-"""Share of a block that must be masked for the whole block to count: hiding a face wants generous blocks."""
 
-_SUBJECT_MARGIN: Final = 0.35
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """The numbers of an artifact's settings that say how much an amount of 1 does.
+
+    `frame` is the border's width as a share of the short side; `block_least` and `block_most` are the side of a
+    pixelated block at the amounts 0 and 1 as shares of the long side; a block counts as masked where `block_covered`
+    of it is; `subject_margin` of the subject's sides are left around it at the amount 0.
+    """
+
+    frame: float
+    block_least: float
+    block_most: float
+    block_covered: float
+    subject_margin: float
 
 
 def turn(pixels: Pixels, amount: float) -> Pixels:
@@ -42,8 +53,8 @@ def crop_middle(pixels: Pixels, amount: float) -> Pixels:
     return pixels[rows : height - rows, columns : width - columns].copy()
 
 
-def crop_around(pixels: Pixels, mask: Mask, amount: float) -> Pixels | None:
-    """Cut to the box around a mask of any size; the margin is 0.35*(1-amount) of its sides. None for an empty mask."""
+def crop_around(pixels: Pixels, mask: Mask, amount: float, shares: Shares) -> Pixels | None:
+    """Cut to the box around a mask of any size, with less margin the larger the amount. None for an empty mask."""
     height, width = pixels.shape[:2]
     bounds = []
     for axis, side in ((1, height), (0, width)):
@@ -51,25 +62,26 @@ def crop_around(pixels: Pixels, mask: Mask, amount: float) -> Pixels | None:
         if not covered.size:
             return None
         first, last = covered[0] / mask.shape[1 - axis], (covered[-1] + 1) / mask.shape[1 - axis]
-        margin = _SUBJECT_MARGIN * (1 - amount) * (last - first)
+        margin = shares.subject_margin * (1 - amount) * (last - first)
         bounds.append(slice(int(max(0, first - margin) * side), int(np.ceil(min(1, last + margin) * side))))
     return pixels[bounds[0], bounds[1]].copy()
 
 
-def frame(pixels: Pixels, amount: float, color: str) -> Pixels:
-    """Paint a border of `amount` * 8 % of the short side over the edge; `color` is `#rrggbb`."""
+def frame(pixels: Pixels, amount: float, color: str, shares: Shares) -> Pixels:
+    """Paint a border over the edge; `color` is `#rrggbb`."""
     result = pixels.copy()
-    width = max(1, round(0.08 * amount * min(pixels.shape[:2])))
+    width = max(1, round(shares.frame * amount * min(pixels.shape[:2])))
     paint = np.array([*(int(color[i : i + 2], 16) for i in (1, 3, 5)), 255], np.uint8)
     for edge in (result[:width], result[-width:], result[:, :width], result[:, -width:]):
         edge[...] = paint
     return result
 
 
-def pixelate(pixels: Pixels, amount: float, mask: Mask | None = None) -> Pixels:
-    """Square blocks of one colour, 0.5 % to 5 % of the long side; with a mask only blocks that it covers by 30 %."""
+def pixelate(pixels: Pixels, amount: float, shares: Shares, mask: Mask | None = None) -> Pixels:
+    """Square blocks of one colour; with a mask only blocks that it covers enough of."""
     height, width = pixels.shape[:2]
-    block = max(2, round((0.005 + 0.045 * amount) * max(height, width)))
+    share = shares.block_least + (shares.block_most - shares.block_least) * amount
+    block = max(2, round(share * max(height, width)))
     grid = (max(1, -(-width // block)), max(1, -(-height // block)))
     box = (0, 0, grid[0] * block, grid[1] * block)
     padded = np.pad(pixels, ((0, box[3] - height), (0, box[2] - width), (0, 0)), mode="edge")
@@ -77,7 +89,7 @@ def pixelate(pixels: Pixels, amount: float, mask: Mask | None = None) -> Pixels:
     blocks = coarse.repeat(block, 0).repeat(block, 1)[:height, :width]
     if mask is None:
         return np.ascontiguousarray(blocks)
-    covered = np.asarray(Image.fromarray(mask).resize(grid, Image.Resampling.BOX)) > _BLOCK_COVERED
+    covered = np.asarray(Image.fromarray(mask).resize(grid, Image.Resampling.BOX)) > shares.block_covered
     chosen = covered.repeat(block, 0).repeat(block, 1)[:height, :width]
     return np.where(chosen[..., None], blocks, pixels)
 
@@ -105,15 +117,16 @@ def blend(below: Pixels, above: Pixels, mask: Mask) -> Pixels:
     return result
 
 
-def placed(pixels: Pixels, edits: Sequence[Edit], masks: Mapping[str, Mask]) -> Pixels:
+def placed(pixels: Pixels, edits: Sequence[Edit], masks: Mapping[str, Mask], shares: Shares) -> Pixels:
     """Operations on the whole canvas in a fixed order; masks fit the picture until it is cropped or turned."""
     by_name: dict[str, list[Edit]] = {}
     for edit in edits:
         by_name.setdefault(edit.adjust, []).append(edit)
     for edit in by_name.get("pixelate", ()):
-        pixels = pixelate(pixels, edit.amount, masks.get(edit.region))
+        pixels = pixelate(pixels, edit.amount, shares, masks.get(edit.region))
     for edit in sorted(by_name.get("crop", ()), key=lambda edit: edit.region != "subject"):
-        cropped = crop_around(pixels, masks["subject"], edit.amount) if edit.region == "subject" else None
+        around = edit.region == "subject"
+        cropped = crop_around(pixels, masks["subject"], edit.amount, shares) if around else None
         if edit.region == "all":
             cropped = crop_middle(pixels, edit.amount)
         pixels = pixels if cropped is None else cropped
@@ -123,5 +136,5 @@ def placed(pixels: Pixels, edits: Sequence[Edit], masks: Mapping[str, Mask]) -> 
         if any(edit.amount > 0.5 for edit in by_name.get(name, ())):
             pixels = mirror(pixels, horizontal=name == "flip_horizontal")
     for edit in by_name.get("frame", ()):
-        pixels = frame(pixels, edit.amount, edit.color or "#ffffff")
+        pixels = frame(pixels, edit.amount, edit.color or "#ffffff", shares)
     return pixels

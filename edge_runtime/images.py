@@ -57,8 +57,8 @@ _TURNS: Final = {
 }
 _MAX_SIDE_PIXELS: Final = {"jpeg": 65_500, "webp": 16_383, "png": 2**31 - 1}
 _STRIP_BYTES: Final = 1 << 20
-_MASK_TOLERANCE: Final = 0.02
-_LEAST_MARKED: Final = 16.0
+MASK_TOLERANCE: Final = 0.02
+LEAST_MARKED: Final = 16.0
 _TILE_WIDTH, _TILE_LENGTH = TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH
 
 
@@ -116,7 +116,7 @@ def decode_mask(data: bytes, limits: Limits, width: int, height: int) -> Mask:
     except ImageError as error:
         raise type(error)(f"the mask can't be used: {error}", param="mask") from error
     tall, wide = picture.pixels.shape[:2]
-    if abs(wide * height - tall * width) > max(wide * height, tall * width) * _MASK_TOLERANCE:
+    if abs(wide * height - tall * width) > max(wide * height, tall * width) * MASK_TOLERANCE:
         raise ImageError(
             "the mask has other proportions than the photo", got=f"{wide} x {tall}", allowed=f"{width} x {height}",
             hint="send a mask of the photo's size", param="mask",
@@ -126,7 +126,7 @@ def decode_mask(data: bytes, limits: Limits, width: int, height: int) -> Mask:
     else:
         marked = np.asarray(Image.fromarray(picture.pixels).convert("L"))
     scaled = np.asarray(Image.fromarray(marked).resize((width, height), Image.Resampling.BILINEAR), np.float32)
-    if scaled.max() < _LEAST_MARKED:
+    if scaled.max() < LEAST_MARKED:
         raise ImageError(
             "the mask marks nothing", hint="make the area to edit transparent, or white on black", param="mask"
         )

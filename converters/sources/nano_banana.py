@@ -10,6 +10,7 @@ import numpy as np
 
 from converters.calibration import CalibrationData
 from converters.checkpoint import Checkpoint, read_checkpoint
+from converters.nano_banana import procedure
 from converters.nano_banana.context import LOCAL_ADJUSTMENTS, Context
 from converters.nano_banana.correction import GROUPS, AutoCorrection, CorrectionNet
 from converters.nano_banana.filling import Fill
@@ -29,8 +30,10 @@ from converters.sources._nano_banana_examples import (
     render_inputs,
     squares,
 )
-from edge_runtime.request import MAX_SIDE_PIXELS
-from edge_runtime.restoration import TILE_PIXELS
+from edge_runtime.editor import BEYOND_THRESHOLD
+from edge_runtime.images import LEAST_MARKED, MASK_TOLERANCE
+from edge_runtime.plan import MAX_EDITS
+from edge_runtime.request import MAX_INSTRUCTION_CHARACTERS, MAX_SIDE_PIXELS
 from edge_runtime.tensors import DType, TensorSpec
 
 CHECKPOINT: Final = Path(__file__).parent.parent / "nano_banana" / "checkpoint.safetensors"
@@ -38,6 +41,7 @@ CONTEXT_PIXELS: Final = 256
 PREVIEW_PIXELS, FINAL_PIXELS = 512, 1024
 """Sides of the pictures that formats with fixed shapes have graphs for; larger ones are rendered in tiles."""
 
+TILE_PIXELS: Final = int(procedure.RESTORATION["tile_pixels"])
 SHORT_BYTES: Final = 64
 """Of an instruction, in such formats: most are shorter, and the graph for the longest takes eight times as long."""
 
@@ -88,6 +92,16 @@ class NanoBanana:
                 "full_adjustments": list(FULL_ADJUSTMENTS),
                 "cutting_adjustments": list(CUTTING_ADJUSTMENTS),
                 "canvas_adjustments": list(CANVAS_ADJUSTMENTS),
+                "strip_pixels": procedure.STRIP_PIXELS,
+                "max_upscaled_pixels": procedure.MAX_UPSCALED_PIXELS,
+                "faintest": procedure.FAINTEST,
+                "restoration": procedure.RESTORATION,
+                "canvas": procedure.CANVAS,
+                # what holds for every model here, for readers that don't have this code
+                "max_instruction_characters": MAX_INSTRUCTION_CHARACTERS,
+                "max_edits": MAX_EDITS,
+                "beyond_threshold": BEYOND_THRESHOLD,
+                "mask": {"proportions_tolerance": MASK_TOLERANCE, "least_marked": LEAST_MARKED},
             },
             provenance={
                 "source": "nanoedge, converters/nano_banana",

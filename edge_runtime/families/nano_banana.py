@@ -25,29 +25,27 @@ from edge_runtime.generators import retold
 from edge_runtime.images import resize_to
 from edge_runtime.plan import ERASING, MASKED, Edit, Plan, Vocabulary
 from edge_runtime.request import Step
-from edge_runtime.restoration import Graph, filled_blocks, mended, mended_inside
+from edge_runtime.restoration import Graph, Mending, filled_blocks, mended, mended_inside
 from edge_runtime.tiles import Tile, strips, tiles
 
 Floats = NDArray[np.float32]
 Masks = Mapping[str, Mask]
 """Region -> float32 mask of any size that covers the whole photo."""
 
-STRIP_PIXELS: Final = 400_000
-"""Pixels times region rows that are rendered at once. It bounds the memory of `render` and keeps its planes near the
-caches: at 1024 px with two regions, strips are twice as fast as the whole photo at once."""
-
 SMALLEST_TILE_PIXELS: Final = 512
 """What a format with fixed sizes must offer: several cells of the reduced copy of the largest photo, and margins."""
 
-MAX_UPSCALED_PIXELS: Final = 64_000_000
 _SIDES: Final = ("subject", "background")
 _SEEN: Final = (*_SIDES, "skin")
-_FAINTEST: Final = {"subject": 0.004, "skin": 0.001}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Settings:
-    """The manifest's settings that are read here."""
+    """The manifest's settings that are read here.
+
+    `strip_pixels`: pixels times region rows that are rendered at once. `faintest`: mean of a region's mask below which
+    the photo doesn't seem to have it.
+    """
 
     vocabulary: Vocabulary
     max_bytes: int
@@ -61,6 +59,11 @@ class _Settings:
     full: frozenset[str]
     cutting: frozenset[str]
     canvas: frozenset[str]
+    strip_pixels: int
+    upscaled_pixels: int
+    faintest: Mapping[str, float]
+    mending: Mending
+    shares: canvas.Shares
     tile_pixels: Mapping[str, int]
 
     @classmethod
@@ -81,10 +84,18 @@ class _Settings:
                 full=frozenset(settings["full_adjustments"]),
                 cutting=frozenset(settings["cutting_adjustments"]),
                 canvas=frozenset(settings["canvas_adjustments"]),
+                strip_pixels=int(settings["strip_pixels"]),
+                upscaled_pixels=int(settings["max_upscaled_pixels"]),
+                faintest={name: float(settings["faintest"][name]) for name in ("subject", "skin")},
+                mending=Mending(**settings["restoration"]),
+                shares=canvas.Shares(**settings["canvas"]),
                 tile_pixels=_tile_sides(settings.get("fixed_sizes", {})),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ArtifactError("the artifact's settings don't fit nano-banana", got=error) from error
+            raise ArtifactError(
+                "the artifact's settings don't fit nano-banana", got=error,
+                hint="it is of another version of nanoedge: convert the model again",
+            ) from error
 
 
 class NanoBanana:
@@ -114,19 +125,19 @@ class NanoBanana:
         if plan.regions & {*_SEEN}:
             yield Step(stage="vision", fraction=0.1)
             masks |= self._masks(pixels)
-            for note in _doubts(plan, masks):
+            for note in _doubts(plan, masks, self._settings.faintest):
                 yield Step(stage="vision", fraction=0.1, note=note)
-        pixels = yield from self._restored(pixels, _of(plan, {*self._settings.restore} - {"upscale"}), masks)
+        pixels = yield from self._restored(pixels, _of(plan, {*self._settings.restore, ERASING} - {"upscale"}), masks)
         corrections = np.zeros(len(self.vocabulary.adjustments), np.float32)
         if asked := _of(plan, self._settings.corrections):
             yield Step(stage="auto", fraction=0.4)
             corrections = self._corrections(pixels, asked)
-        apart = {*self._settings.restore, *self._settings.corrections, *self._settings.canvas}
+        apart = {*self._settings.restore, ERASING, *self._settings.corrections, *self._settings.canvas}
         edits = [edit for edit in plan.edits if edit.adjust not in apart]
         pixels = yield from self._rendered(pixels, edits, corrections, masks)
         pixels = yield from self._upscaled(pixels, plan)
         placed = _of(plan, self._settings.canvas)
-        return canvas.placed(pixels, placed, masks) if placed else pixels
+        return canvas.placed(pixels, placed, masks, self._settings.shares) if placed else pixels
 
     def close(self) -> None:
         """Close all graphs."""
@@ -174,14 +185,15 @@ class NanoBanana:
 
     def _restored(self, pixels: Pixels, edits: Sequence[Edit], masks: Masks) -> Generator[Step, None, Pixels]:
         """One run of `restore` per region that is named, the whole photo first."""
+        mending = self._settings.mending
         for region in sorted({edit.region for edit in edits}, key=self.vocabulary.regions.index):
             chosen = [edit for edit in edits if edit.region == region]
             graph = self._graph(chosen)
             if region == MASKED:
                 fill = sum(edit.amount for edit in chosen if edit.adjust == ERASING)
-                pixels = yield from _stepped(mended_inside(pixels, graph, masks[MASKED], fill=fill))
+                pixels = yield from _stepped(mended_inside(pixels, graph, mending, masks[MASKED], fill=fill))
                 continue
-            whole = yield from _stepped(mended(pixels, graph))
+            whole = yield from _stepped(mended(pixels, graph, mending))
             pixels = whole if region == "all" else canvas.blend(pixels, whole, masks[region])
         return pixels
 
@@ -207,12 +219,13 @@ class NanoBanana:
         if not edits:
             return pixels
         height, width = pixels.shape[:2]
-        if 4 * height * width > MAX_UPSCALED_PIXELS:
+        allowed = self._settings.upscaled_pixels
+        if 4 * height * width > allowed:
             raise PlanError(
                 "the photo is too large to be enlarged", got=f"{width} x {height}",
-                allowed=f"up to {MAX_UPSCALED_PIXELS // 4} pixels", hint="ask for a smaller size first", param="plan",
+                allowed=f"up to {allowed // 4} pixels", hint="ask for a smaller size first", param="plan",
             )
-        enlarged = yield from _stepped(mended(canvas.enlarge(pixels), self._graph(edits)))
+        enlarged = yield from _stepped(mended(canvas.enlarge(pixels), self._graph(edits), self._settings.mending))
         return enlarged
 
     def _rendered(
@@ -295,7 +308,7 @@ class NanoBanana:
         if (side := self._settings.tile_pixels.get(name)) is not None:
             return list(tiles(height, width, side // factor * factor, halo, factor))
         cover = []
-        for top, bottom in strips(height, width * rows, STRIP_PIXELS, factor):
+        for top, bottom in strips(height, width * rows, self._settings.strip_pixels, factor):
             last = min(height, -(-bottom // factor) * factor + halo)
             cover.append(Tile(seen=(max(0, top - halo), last, 0, width), kept=(top, bottom, 0, width)))
         return cover
@@ -345,13 +358,13 @@ def _of(plan: Plan, names: Collection[str]) -> list[Edit]:
     return [edit for edit in plan.edits if edit.adjust in names]
 
 
-def _doubts(plan: Plan, masks: Masks) -> list[str]:
+def _doubts(plan: Plan, masks: Masks, faintest: Mapping[str, float]) -> list[str]:
     """Sentences for regions that the photo doesn't seem to have."""
     asked = {"skin": "skin" in plan.regions, "subject": bool(plan.regions & {*_SIDES})}
     return [
         f"no clear {name} was found in the photo, so edits by this region may do little or look patchy"
-        for name, faintest in _FAINTEST.items()
-        if asked[name] and float(masks[name].mean()) < faintest
+        for name, least in faintest.items()
+        if asked[name] and float(masks[name].mean()) < least
     ]
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import skimage
+from click.testing import CliRunner
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 from waitress.server import create_server
 
+from mobile_export.cli import export_command
 from server.app import create_app
 from tests.server.darkroom import Darkroom
 from tests.server.started import Started, started_server
@@ -42,14 +44,29 @@ def running() -> Iterator[Started]:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """One browser with an empty profile; every visit gets a context of its own."""
+def driver() -> Iterator[Playwright]:
+    """Playwright, of which a process can start only one."""
     # Playwright's five seconds are too few where trainings or other tests hold the cores.
     expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def chromium(driver: Playwright) -> Iterator[Browser]:
+    """One browser with an empty profile; every visit gets a context of its own."""
+    browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def web_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The web bundle of the embedded model, exported by the command; npm gives onnxruntime-web."""
+    folder = tmp_path_factory.mktemp("web") / "nano-banana-web"
+    result = CliRunner().invoke(export_command, ["web", "nano-banana", "-o", str(folder)])
+    assert result.exception is None, result.output
+    return folder
 
 
 @pytest.fixture

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from edge_runtime import canvas
+from edge_runtime.artifact import Artifact
+from edge_runtime.editor import EMBEDDED
 from edge_runtime.plan import Edit
-from edge_runtime.restoration import MULTIPLE, mended, mended_inside
+from edge_runtime.restoration import Mending, mended, mended_inside
 from edge_runtime.tiles import strips, tiles
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+
+SETTINGS = Artifact.open(EMBEDDED, verify=False).manifest.settings
+SHARES, MENDING = canvas.Shares(**SETTINGS["canvas"]), Mending(**SETTINGS["restoration"])
 
 
 @pytest.fixture
@@ -54,27 +60,27 @@ def test_cropping_keeps_the_middle_and_never_everything_away(picture: Pixels) ->
 def test_cropping_around_a_mask_of_another_size(picture: Pixels) -> None:
     mask = np.zeros((4, 6), np.float32)
     mask[1:3, 2:4] = 1.0
-    tight = canvas.crop_around(picture, mask, 1.0)
+    tight = canvas.crop_around(picture, mask, 1.0, SHARES)
     assert tight is not None and tight.shape == (20, 20, 4) and (tight[0, 0] == picture[10, 20]).all()
-    loose = canvas.crop_around(picture, mask, 0.0)
+    loose = canvas.crop_around(picture, mask, 0.0, SHARES)
     assert loose is not None and loose.shape[0] > 30
-    assert canvas.crop_around(picture, 0 * mask, 0.5) is None
+    assert canvas.crop_around(picture, 0 * mask, 0.5, SHARES) is None
 
 
 def test_a_frame_covers_the_edge_alone(picture: Pixels) -> None:
-    framed = canvas.frame(picture, 1.0, "#ff8000")
+    framed = canvas.frame(picture, 1.0, "#ff8000", SHARES)
     assert (framed[:3] == (255, 128, 0, 255)).all() and (framed[:, -3:] == (255, 128, 0, 255)).all()
     assert (framed[3:-3, 3:-3] == picture[3:-3, 3:-3]).all()
 
 
 def test_pixelating_hides_detail_and_keeps_the_mean(picture: Pixels) -> None:
-    blocks = canvas.pixelate(picture, 1.0)
+    blocks = canvas.pixelate(picture, 1.0, SHARES)
     assert blocks.shape == picture.shape
     assert len(np.unique(blocks.reshape(-1, 4), axis=0)) < 300
     assert np.abs(blocks.astype(float).mean((0, 1)) - picture.mean((0, 1))).max() < 3
     mask = np.zeros((40, 60), np.float32)
     mask[:, :30] = 1.0
-    half = canvas.pixelate(picture, 1.0, mask)
+    half = canvas.pixelate(picture, 1.0, SHARES, mask)
     assert (half[:, 33:] == picture[:, 33:]).all() and (half[:, :27] == blocks[:, :27]).all()
 
 
@@ -101,7 +107,7 @@ def test_the_order_on_the_canvas_is_fixed(picture: Pixels) -> None:
         Edit(adjust="rotate", amount=0.5),
         Edit(adjust="crop", amount=0.4),
     ]
-    first, second = canvas.placed(picture, edits, {}), canvas.placed(picture, edits[::-1], {})
+    first, second = (canvas.placed(picture, order, {}, SHARES) for order in (edits, edits[::-1]))
     assert (first == second).all() and first.shape == (48, 32, 4)
     assert (first[0] == (0, 0, 0, 255)).all(), "the frame comes last, so nothing cuts it away"
 
@@ -133,18 +139,17 @@ def test_strips_end_where_layers_can_be_cut() -> None:
     assert [top for top, _ in found[1:]] == [bottom for _, bottom in found[:-1]]
 
 
-def test_mending_shows_the_graph_whole_tiles_and_every_pixel_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_runtime.restoration.TILE_PIXELS", 96)
-    monkeypatch.setattr("edge_runtime.restoration.HALO_PIXELS", 16)
+def test_mending_shows_the_graph_whole_tiles_and_every_pixel_once() -> None:
+    small = replace(MENDING, tile_pixels=96, halo_pixels=16)
     photo = np.random.default_rng(0).integers(0, 255, (130, 170, 4), np.uint8)
     seen: list[tuple[int, ...]] = []
 
     def graph(image: Pixels, hole: Floats) -> Pixels:
         seen.append(image.shape)
-        assert image.shape[0] % MULTIPLE == image.shape[1] % MULTIPLE == 0 and hole.shape == image.shape[:2]
+        assert image.shape[0] % small.multiple == image.shape[1] % small.multiple == 0 and hole.shape == image.shape[:2]
         return 255 - image
 
-    shares, result = finished(mended(photo, graph))
+    shares, result = finished(mended(photo, graph, small))
     assert len(seen) == len(shares) > 4 and shares == sorted(shares) and shares[-1] < 1
     assert (result == 255 - photo).all()
 
@@ -163,7 +168,7 @@ def test_a_hole_is_filled_from_around_and_nothing_else_changes(thickness: int) -
         known = image[hole < 0.5].reshape(-1, 4).mean(0)
         return np.where(hole[..., None] > 0.5, known, image).astype(np.uint8)
 
-    _, result = finished(mended_inside(photo, graph, mask, fill=1.0))
+    _, result = finished(mended_inside(photo, graph, MENDING, mask, fill=1.0))
     assert np.abs(result[mask > 0].astype(int) - (90, 120, 30, 255)).max() <= 4
     assert (result[mask == 0] == photo[mask == 0]).all()
     assert max(sizes[0]) < 200, "only the box around the hole is looked at"
@@ -172,7 +177,10 @@ def test_a_hole_is_filled_from_around_and_nothing_else_changes(thickness: int) -
 def test_mending_inside_a_mask_without_filling_blends(picture: Pixels) -> None:
     mask = np.zeros((40, 60), np.float32)
     mask[10:20, 10:20] = 1.0
-    _, result = finished(mended_inside(picture, lambda image, hole: 255 - image + 0 * hole.astype(np.uint8)[..., None],
-                                       mask, fill=0.0))
+
+    def graph(image: Pixels, hole: Floats) -> Pixels:
+        return 255 - image + 0 * hole.astype(np.uint8)[..., None]
+
+    _, result = finished(mended_inside(picture, graph, MENDING, mask, fill=0.0))
     assert (result[12:18, 12:18] == 255 - picture[12:18, 12:18]).all()
     assert (result[mask == 0] == picture[mask == 0]).all()

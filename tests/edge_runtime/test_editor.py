@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,9 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from edge_runtime import restoration
-from edge_runtime.editor import Editor
-from edge_runtime.errors import InstructionError, PlanError
-from edge_runtime.families import nano_banana
+from edge_runtime.artifact import Artifact, write_artifact
+from edge_runtime.editor import EMBEDDED, Editor
+from edge_runtime.errors import ArtifactError, InstructionError, PlanError
 from edge_runtime.plan import Plan
 from edge_runtime.request import EditRequest, EditResult, Size
 
@@ -23,6 +24,15 @@ from edge_runtime.request import EditRequest, EditResult, Size
 def editor() -> Iterator[Editor]:
     with Editor.open() as opened:
         yield opened
+
+
+def other_settings(folder: Path, **settings: Any) -> Editor:
+    """The embedded model with other settings; None takes one away."""
+    artifact = Artifact.open(EMBEDDED, verify=False)
+    changed = {name: value for name, value in {**artifact.manifest.settings, **settings}.items() if value is not None}
+    files = {part.name: artifact.path(part.name) for part in artifact.manifest.components}
+    write_artifact(folder / "other", replace(artifact.manifest, settings=changed), files)
+    return Editor.open(folder / "other")
 
 
 def encoded(pixels: np.ndarray, image_format: str = "PNG") -> bytes:
@@ -110,14 +120,19 @@ def test_removing_to_jpeg_flattens_and_says_so(editor: Editor, portrait: bytes) 
     assert result.warnings and pixels_of(result).shape[2] == 3
 
 
-def test_strips_show_no_seams(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strips_show_no_seams(editor: Editor, tmp_path: Path) -> None:
     photo = encoded(np.asarray(Image.fromarray(data.chelsea()).resize((900, 700))))
     plan = plan_of(("blur", 0.7, "background"), ("sharpen", 1.0, "all"), ("clarity", 0.8, "all"),
                    ("vignette", 0.6, "all"), ("grain", 0.4, "all"), ("warmth", 0.5, "subject"))
     whole = pixels_of(editor.edit(EditRequest(image=photo, plan=plan))).astype(int)
-    monkeypatch.setattr(nano_banana, "STRIP_PIXELS", 90_000)
-    strips = pixels_of(editor.edit(EditRequest(image=photo, plan=plan))).astype(int)
+    with other_settings(tmp_path, strip_pixels=90_000) as other:
+        strips = pixels_of(other.edit(EditRequest(image=photo, plan=plan))).astype(int)
     assert np.abs(whole - strips).max() <= 1
+
+
+def test_an_artifact_without_the_settings_of_today_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="strip_pixels.*convert the model again"):
+        other_settings(tmp_path, strip_pixels=None)
 
 
 def test_odd_and_tiny_sizes(editor: Editor) -> None:
@@ -190,6 +205,15 @@ def test_words_that_need_a_mask_say_so_without_one(editor: Editor, portrait: byt
         editor.edit(EditRequest(image=portrait, plan=plan_of(("inpaint", 1.0, "masked"))))
 
 
+def test_what_is_painted_over_is_filled_from_around(editor: Editor) -> None:
+    sky = np.full((120, 160, 3), (90, 140, 200), np.uint8)
+    spoilt, painted = sky.copy(), np.zeros_like(sky)
+    spoilt[50:60, 70:84], painted[48:62, 68:86] = (250, 40, 20), 255
+    result = editor.edit(EditRequest(image=encoded(spoilt), mask=encoded(painted), instruction="remove this"))
+    assert "restore" in result.seconds
+    assert np.abs(pixels_of(result).astype(int) - sky).max() <= 4
+
+
 def test_restoring_takes_noise_away_and_leaves_the_size(editor: Editor) -> None:
     original = np.asarray(data.coffee())
     noisy = (original + np.random.default_rng(0).normal(0, 25, original.shape)).clip(0, 255).astype(np.uint8)
@@ -199,12 +223,13 @@ def test_restoring_takes_noise_away_and_leaves_the_size(editor: Editor) -> None:
     assert 10 * np.log10(before / after) > 6
 
 
-def test_tiles_of_the_restoration_show_no_seams(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_of_the_restoration_show_no_seams(editor: Editor, tmp_path: Path) -> None:
     photo = encoded(np.asarray(data.coffee()))
     plan = plan_of(("denoise", 0.5, "all"))
     whole = pixels_of(editor.edit(EditRequest(image=photo, plan=plan))).astype(int)
-    monkeypatch.setattr(restoration, "TILE_PIXELS", 256)
-    tiled = pixels_of(editor.edit(EditRequest(image=photo, plan=plan))).astype(int)
+    tiles = {**editor.artifact.manifest.settings["restoration"], "tile_pixels": 256}
+    with other_settings(tmp_path, restoration=tiles) as other:
+        tiled = pixels_of(other.edit(EditRequest(image=photo, plan=plan))).astype(int)
     assert np.abs(whole - tiled).max() <= 10 and np.abs(whole - tiled).mean() < 0.8
 
 

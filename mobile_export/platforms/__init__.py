@@ -1,0 +1,1 @@
+"""One file a platform, which exposes `PLATFORM`; its templates lie in `mobile_export/templates/<name>/`."""
