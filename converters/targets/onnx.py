@@ -30,6 +30,13 @@ class OnnxTarget:
     """The ONNX file format (see converters/target.py)."""
 
     suffix = ".onnx"
+    entry = ""
+    timed = True
+    tools = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+    def departures(self, recipe: Recipe) -> str:
+        """Nothing: a recipe that ONNX can't hold is refused."""
+        return ""
 
     def export(self, component: ComponentSource, destination: Path) -> None:
         """Trace the torch module with dynamic sizes and write it in 32-bit float; raises ConversionError."""
