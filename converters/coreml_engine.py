@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from converters.coreml.frontend import CARRIED
 from converters.coreml.interpreter import Interpreter
-from converters.coreml.package import CONTENTS
+from converters.coreml.package import CONTENTS, MODEL, WEIGHTS
 from converters.coreml.running import run_described
 from edge_runtime.engine import CheckedSession, Session
 from edge_runtime.errors import ConversionError, EngineError
@@ -30,10 +30,7 @@ class CoreMLInterpreterEngine:
         """See `Engine.open`. `path` is the table of contents inside the package; torch's own threads do the work."""
         if device != "cpu":
             raise EngineError("the interpreter of Core ML packages runs on the CPU", got=device, allowed="cpu")
-        if path.name != CONTENTS:
-            raise EngineError(
-                f"{component.name} is not a Core ML package", got=path.name, allowed=f"NAME.mlpackage/{CONTENTS}"
-            )
+        _check_files(component)
         try:
             interpreter = Interpreter(path.parent)
         except ConversionError as error:
@@ -47,6 +44,18 @@ class CoreMLInterpreterEngine:
             return run_described(interpreter, inputs, sides)
 
         return CheckedSession(component, run)
+
+
+def _check_files(component: Component) -> None:
+    """Raise EngineError unless what the interpreter reads are files whose digests were in the manifest."""
+    folder, _, name = component.file.rpartition("/")
+    data = {part.file.removeprefix(f"{folder}/") for part in component.data}
+    if name != CONTENTS or MODEL not in data or not data <= {MODEL, WEIGHTS}:
+        raise EngineError(
+            f"{component.name} is not a Core ML package",
+            got=", ".join(part.file for part in component.files),
+            allowed=f"NAME.mlpackage/{CONTENTS} with {MODEL} and {WEIGHTS}",
+        )
 
 
 def _compare(found: Any, specs: tuple[TensorSpec, ...], what: str) -> None:

@@ -132,11 +132,12 @@ def range_1d(given: Arguments) -> Tensor:
 
 
 def gather(given: Arguments) -> Tensor:
-    """Take slices along an axis."""
+    """Take slices along an axis; negative places count from the end."""
     x, indices, axis = given.tensor(), given.tensor("indices"), given.whole("axis", 0)
     assert given.whole("batch_dims", 0) == 0
     axis %= x.ndim
-    taken = x.index_select(axis, indices.reshape(-1).long() % x.shape[axis])
+    places = torch.where(indices < 0, indices + x.shape[axis], indices)
+    taken = x.index_select(axis, places.reshape(-1).long())
     return taken.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
