@@ -53,16 +53,11 @@ def quantise(
 
 def _check_expressible(recipe: Recipe) -> None:
     """Refuse what ONNX has no operators for: raises ConversionError."""
-    formats = {scheme.weights.format for scheme in recipe.layers.values()}
-    if Format.BFLOAT16 in formats:
+    if any(scheme.weights.format is Format.BFLOAT16 for scheme in recipe.layers.values()):
         raise ConversionError(
             f"recipe {recipe.name} is for checkpoints in diffusers layout", hint="this model is small: take fp32"
         )
-    if formats & {Format.FLOAT16, Format.PALETTE}:
-        raise ConversionError(
-            f"recipe {recipe.name} is for Core ML: ONNX Runtime computes in float32 on processors, and has no palettes",
-            hint="take fp32, int8 or int4, or write --to coreml",
-        )
+    recipe.require((Format.INTEGER, Format.NF4), "ONNX")
     convolution, embedding = recipe.layers.get(Layer.CONVOLUTION), recipe.layers.get(Layer.EMBEDDING)
     if convolution and not convolution.activations:
         raise ConversionError(f"recipe {recipe.name}: ONNX convolutions need quantised activations too")

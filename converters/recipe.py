@@ -6,7 +6,7 @@ A recipe names layer kinds, not operators of a file format: every target maps `c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -51,6 +51,9 @@ class Format(str, Enum):
     FLOAT16 = "float16"
     PALETTE = "palette"
 
+
+STREAMED = (Format.INTEGER, Format.NF4, Format.BFLOAT16)
+"""What converters/streaming.py writes."""
 
 _PRECISIONS = {Format.NF4: "nf4", Format.BFLOAT16: "bf16", Format.FLOAT16: "fp16"}
 _INTEGERS_ONLY = ("reduced_range", "searched", "rank", "zero_points")
@@ -153,6 +156,18 @@ class Recipe:
         activations = any(scheme.activations for scheme in self.layers.values())
         if activations and self.calibration is None:
             raise ConversionError(f"recipe {self.name} quantises activations and needs a member 'calibration'")
+
+    def require(self, known: Iterable[Format], where: str) -> None:
+        """Raise ConversionError, naming the layers, for a format of weights that `where` has not."""
+        known = tuple(known)
+        for layer, scheme in self.layers.items():
+            if scheme.weights.format not in known:
+                raise ConversionError(
+                    f"recipe {self.name}: {where} has no form for the weights of layers of kind {layer.value}",
+                    got=f"format {scheme.weights.format.value}",
+                    allowed=", ".join(format.value for format in known),
+                    hint="take another recipe, or another target with --to: docs/recipes.md has a table",
+                )
 
     @property
     def fewest_bits(self) -> int:

@@ -28,15 +28,16 @@ FLOATS: Final = "8-bit activations of the recipe stay in half precision"
 
 def check_expressible(recipe: Recipe) -> None:
     """Raise ConversionError for weights that Core ML has no form for."""
+    recipe.require((Format.INTEGER, Format.FLOAT16, Format.PALETTE), "Core ML")
     for layer, scheme in recipe.layers.items():
         weights = scheme.weights
-        known = weights.format in (Format.INTEGER, Format.FLOAT16, Format.PALETTE)
-        if not known or weights.rank or weights.granularity is Granularity.TENSOR and weights.bits < 16:
+        coarse = weights.format is Format.INTEGER and weights.granularity is Granularity.TENSOR
+        wide = weights.bits == 8 and weights.granularity is Granularity.BLOCK
+        if weights.rank or coarse or wide or (weights.bits == 8 and weights.zero_points):
             raise ConversionError(
-                f"recipe {recipe.name}: Core ML has no form for the weights of layers of kind {layer.value}",
-                got=f"{weights.precision}{' with a low-rank path' if weights.rank else ''} "
-                f"by {weights.granularity.value}",
-                allowed="8 bits by channel, 4 bits by channel or block, palettes, float16",
+                f"recipe {recipe.name}: no such weights are written for Core ML in layers of kind {layer.value}",
+                got=weights,
+                allowed="8 bits by channel around zero, 4 bits by channel or block, palettes, float16",
                 hint="take recipe fp16, int8, int4, int4-channel or int4-palette",
             )
 

@@ -153,7 +153,7 @@ def test_weights_read_back_are_near_the_checkpoints(packages, tmp_path, recipe, 
 
 def test_a_weight_that_is_not_the_checkpoints_is_named(packages):
     other = text_component(lambda: seeded(text_component().module().__class__, seed=1))
-    with pytest.raises(ConversionError, match=r"the weight bytes\.weight is not the checkpoint's.*dB.*Exclude the layer"):
+    with pytest.raises(ConversionError, match=r"weight bytes\.weight is not.*dB.*Exclude the layer"):
         check_weights(packages / "text.mlpackage", other, {"p_module_bytes_weight": "bytes.weight"}, {})
 
 
@@ -255,10 +255,15 @@ def test_what_the_format_has_no_operation_for_is_named(tmp_path, module, message
 
 
 @pytest.mark.parametrize(
-    ("recipe", "got"), [("nf4", "nf4 by block"), ("bf16", "bf16 by tensor"), ("int4-lr32", "low-rank path by block")]
+    ("recipe", "message"),
+    [
+        ("nf4", "nf4: Core ML has no form.*kind matmul. Got format nf4. Allowed: integer, float16, palette"),
+        ("bf16", "bf16: Core ML has no form.*kind convolution. Got format bfloat16"),
+        ("int4-lr32", "int4-lr32: no such weights are written for Core ML.*kind matmul.*rank=32.*take recipe"),
+    ],
 )
-def test_recipes_that_the_format_can_not_hold_are_refused(tmp_path, recipe, got):
-    with pytest.raises(ConversionError, match=f"Recipe {recipe}: Core ML has no form.*Got .*{got}.*int4-palette"):
+def test_recipes_that_the_format_can_not_hold_are_refused(tmp_path, recipe, message):
+    with pytest.raises(ConversionError, match=f"(?i){message}"):
         quantised(text_component(), recipe, tmp_path)
 
 
