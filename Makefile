@@ -47,8 +47,9 @@ $(VENV)/.runtime: pyproject.toml requirements/lock.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint requirements/lock.txt --editable .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml requirements/lock.txt | $(VENV)/bin/python
+$(VENV)/.dev: pyproject.toml requirements/lock.txt requirements/tflite.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint requirements/lock.txt --editable '.[dev]'
+	$(PIP) install --quiet --no-deps --requirement requirements/tflite.txt # see there
 	@touch $@ $(VENV)/.runtime
 
 clean:

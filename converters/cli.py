@@ -24,7 +24,10 @@ if TYPE_CHECKING:  # these import torch, and `--help` must not
 
 @click.command()
 @click.argument("source")
-@click.option("--to", "target", default="onnx", show_default=True, help="File format: onnx or coreml.")
+@click.option(
+    "--to", "target", default="onnx", show_default=True,
+    help=f"File format: {', '.join(plugins.names('converters.targets'))}.",
+)
 @click.option("--recipe", default="int8", show_default=True, help=f"How small: {', '.join(recipe_names())}.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Folder for the artifact, or NAME.onnx; must not exist."

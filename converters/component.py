@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from converters.latency import median_milliseconds, slowdown
+from converters.layers import FLOAT
 from converters.parity import Parity, measure, reference_outputs
 from converters.recipe import Recipe
 from converters.source import ComponentSource
@@ -24,8 +25,8 @@ SLOWEST = 1.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """A written component. `note` says why it stayed float, or what is not as the recipe says; times are medians on
-    this machine, `float_milliseconds` of the same component in float, NaN for a format that doesn't run here. With an
+    """A written component. `note` says why it stayed float; times are medians on this machine, `float_milliseconds`
+    of the same component in float, NaN for a format that doesn't run here. `layers` is Quantised's. With an
     `entry` (see Target) `file` is a folder.
     """
 
@@ -35,13 +36,24 @@ class Converted:
     milliseconds: float
     float_milliseconds: float
     note: str = ""
+    layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     entry: str = ""
 
     def contents(self) -> dict[str, Path]:
         """Return what `write_artifact` takes: the component's name or a data file's place -> file on this disk."""
-        if not self.entry:
-            return {self.source.name: self.file}
-        return {self.source.name: self.file / self.entry, **{self._place(path): path for path in self._data()}}
+        return {
+            self.source.name: self.file / self.entry,
+            **{self._place(path): path for path in self._data()},
+        }
+
+    def quality(self) -> dict[str, object]:
+        """Return the manifest's figures: of parity, and what its smaller layers take."""
+        sizes = {
+            f"{precision}_{what}": value
+            for precision, pair in sorted(self.layers.items())
+            for what, value in zip(("parameters", "bytes"), pair, strict=True)
+        }
+        return {**self.parity.to_json(), **sizes}
 
     def describe(self) -> Component:
         """Return the manifest's entry."""
@@ -69,7 +81,8 @@ def convert_component(
 ) -> Converted:
     """Write one component into the folder; raises ConversionError when even the float file is off its limits.
 
-    A quantised file that is off its limits or slower gives way to the float file, and the note says so.
+    A quantised file that is off its limits, or slower where that means something, gives way to the float file, and the
+    note says so.
     """
     progress("exporting")
     file = folder / f"{source.name}{target.suffix}"
@@ -77,7 +90,7 @@ def convert_component(
     progress("comparing with torch")
     references = reference_outputs(source)
     runners = target.runners(source, file)
-    parity = measure(source, references, runners, "fp32")
+    parity = measure(source, references, runners, FLOAT)
     parity.require()
     milliseconds = _milliseconds(target, runners[0], source)
     exported = Converted(
@@ -94,9 +107,9 @@ def convert_component(
         return replace(exported, note=source.float_note)
     progress(f"quantising with recipe {recipe.name}")
     quantised = folder / f"{source.name}.{recipe.name}{target.suffix}"
-    kept = kept_in_float(source, recipe) if target.timed else ()
-    precision = target.quantise(replace(source, exclude=source.exclude + kept), recipe, file, quantised)
-    if precision == "fp32":
+    kept = kept_in_float(source, recipe)
+    written = target.quantise(replace(source, exclude=source.exclude + kept), recipe, file, quantised)
+    if (precision := written.precision) == FLOAT:
         return replace(exported, note=f"no layer that recipe {recipe.name} quantises")
     progress("comparing with torch")
     float_runner, runners = runners[0], target.runners(source, quantised)
@@ -106,14 +119,14 @@ def convert_component(
     if target.timed and slowdown(runners[0], float_runner, source.examples[0]) > SLOWEST:
         return replace(exported, note=f"{precision} ran slower than float where it was converted: kept in float")
     _replace(quantised, file)
-    notes = [f"layers {', '.join(kept)} stay in float, which is faster than {precision}"] if kept else []
-    note = "; ".join(filter(None, [*notes, target.departures(source, recipe)]))
+    faster = f"layers {', '.join(kept)} stay in float, which is faster than {precision}" if kept else ""
+    note = "; ".join(filter(None, (faster, written.note)))
     milliseconds = _milliseconds(target, runners[0], source)
-    return replace(exported, parity=parity, milliseconds=milliseconds, note=note)
+    return replace(exported, parity=parity, milliseconds=milliseconds, note=note, layers=written.layers)
 
 
 def _milliseconds(target: Target, runner: Runner, source: ComponentSource) -> float:
-    return median_milliseconds(runner, source.examples[0]) if target.timed else math.nan
+    return math.nan if target.interpreted else median_milliseconds(runner, source.examples[0])
 
 
 def _replace(written: Path, place: Path) -> None:

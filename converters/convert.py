@@ -60,7 +60,7 @@ def convert(request: Request, progress: Progress = lambda line: None) -> Convers
                 progress(f"{title}: {line}")
 
             components.append(convert_component(component, target, recipe, Path(folder), step))
-        manifest = _manifest(model, request, components, data.provenance, target.tools)
+        manifest = _manifest(model, request, components, _Made(target, data.provenance))
         files = {name: path for converted in components for name, path in converted.contents().items()}
         return Conversion(
             artifact=write_artifact(request.destination, manifest, files), components=tuple(components)
@@ -79,20 +79,24 @@ def _check(request: Request, source: Source) -> Path:
     return checkpoint
 
 
-def _manifest(
-    model: Model, request: Request, components: list[Converted], calibration: str, tools: tuple[str, ...]
-) -> Manifest:
-    versions = {"nanoedge": __version__, **{name: version(name) for name in tools}}
-    provenance: dict[str, Any] = {**model.provenance, "tools": versions}
+@dataclass(frozen=True, slots=True)
+class _Made:
+    target: Target
+    calibration: str
+
+
+def _manifest(model: Model, request: Request, components: list[Converted], made: _Made) -> Manifest:
+    tools = {"nanoedge": __version__, **{name: version(name) for name in made.target.tools}}
+    provenance: dict[str, Any] = {**model.provenance, "tools": tools}
     if any(converted.parity.precision != "fp32" for converted in components):
-        provenance["calibration"] = calibration
+        provenance["calibration"] = made.calibration
     return Manifest(
         family=model.family,
         name=model.name,
         target=request.target,
         recipe=request.recipe,
         components=tuple(converted.describe() for converted in components),
-        settings=model.settings,
+        settings={**model.settings, **made.target.settings(model.components)},
         provenance=provenance,
-        quality={converted.source.name: converted.parity.to_json() for converted in components},
+        quality={converted.source.name: converted.quality() for converted in components},
     )

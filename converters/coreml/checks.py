@@ -12,11 +12,11 @@ from typing import Any, Final
 import numpy as np
 
 from converters.coreml.compression import HALF, UNPACKED, parameter_of
-from converters.coreml.folding import fold_batch_norms
 from converters.coreml.frontend import CARRIED
 from converters.coreml.interpreter import constants_of
 from converters.coreml.library import Model_pb2
 from converters.coreml.package import read_package
+from converters.fused import with_fused_norms
 from converters.parity import signal_to_noise_db
 from converters.recipe import WeightScheme
 from converters.source import ComponentSource
@@ -83,7 +83,7 @@ def check_weights(
     the layer, when one lost more than rounding explains.
     """
     _, program = read_package(folder)
-    sources = dict(fold_batch_norms(component.module()).named_parameters())
+    sources = dict(with_fused_norms(component.module()).named_parameters())
     found = {}
     for constant, values in constants_of(program.functions["main"], folder.name).items():
         name = parameter_of(constant, parameters)

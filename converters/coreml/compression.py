@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -30,22 +30,32 @@ def parameter_of(constant: str, parameters: Mapping[str, str]) -> str | None:
     return parameters.get(constant.removesuffix(UNPACKED).removesuffix(HALF))
 
 
-def compress(traced: Traced, plan: Mapping[str, LayerScheme], minimum: Any) -> dict[str, WeightScheme]:
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """What became of one parameter: how it was rounded, and what it takes, codes and scales together."""
+
+    scheme: WeightScheme
+    parameters: int
+    bytes: int
+
+
+def compress(traced: Traced, plan: Mapping[str, LayerScheme], minimum: Any) -> dict[str, Compressed]:
     """Replace, in place, the constants that the plan names; return what became of each parameter."""
     done = {}
     for operation in list(traced.program.functions["main"].operations):
         parameter = parameter_of(operation.name, traced.parameters) if operation.op_type == "const" else None
         if parameter is not None and parameter in plan and operation.outputs[0].child_ops:
-            scheme = plan[parameter].weights
+            scheme, shape = plan[parameter].weights, operation.outputs[0].shape
+            size_bytes = operation.outputs[0].val.nbytes
             if scheme.format is not Format.FLOAT16:
-                scheme = fitted(scheme, int(np.prod(operation.outputs[0].shape[1:])))
-                _replace(operation, scheme, minimum)
-            done[parameter] = scheme
+                scheme = fitted(scheme, int(np.prod(shape[1:])))
+                size_bytes = _replace(operation, scheme, minimum)
+            done[parameter] = Compressed(scheme, int(np.prod(shape)), size_bytes)
     return done
 
 
-def _replace(constant: Any, scheme: WeightScheme, minimum: Any) -> None:
-    """Put a compressed constant in the place of a plain one."""
+def _replace(constant: Any, scheme: WeightScheme, minimum: Any) -> int:
+    """Put a compressed constant in the place of a plain one; return how many bytes it takes."""
     value, dtype = constant.outputs[0], constant.outputs[0].val.dtype
     weight = np.asarray(value.val, np.float32)
     # a table of embeddings is rounded by column, as for all formats: a row serves one word, a column all of them
@@ -69,6 +79,12 @@ def _replace(constant: Any, scheme: WeightScheme, minimum: Any) -> None:
         anchor_op=compressed.op, old_var=value, new_var=compressed, force_replace=True, no_check_var_types=True
     )
     block.remove_ops([constant])
+    return sum(_size_bytes(value) for value in compressed.op.inputs.values() if value is not None)
+
+
+def _size_bytes(constant: Any) -> int:
+    half_bytes = constant.val.dtype == types.np_uint4_dtype
+    return -(-constant.val.size // 2) if half_bytes else int(constant.val.nbytes)
 
 
 def _integers(weight: NDArray[np.float32], scheme: WeightScheme, dtype: Any, table: bool) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.fx.experimental import _config as tracing
 
-from converters.coreml.folding import fold_batch_norms
 from converters.coreml.library import coremltools, silent
 from converters.coreml.torch_operations import REPLACEMENTS, register
+from converters.fused import with_fused_norms
 from converters.quiet import quiet
 from converters.source import ComponentSource
 from edge_runtime.errors import ConversionError
@@ -72,7 +72,7 @@ def exported_program(component: ComponentSource) -> torch.export.ExportedProgram
     with quiet(), tracing.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
         try:
             program = torch.export.export(
-                Carried(fold_batch_norms(component.module())),
+                Carried(with_fused_norms(component.module())),
                 inputs,
                 dynamic_shapes=(dynamic,),
                 prefer_deferred_runtime_asserts_over_guards=True,

@@ -36,7 +36,7 @@ def check_expressible(recipe: Recipe) -> None:
         if weights.rank or coarse or wide or (weights.bits == 8 and weights.zero_points):
             raise ConversionError(
                 f"recipe {recipe.name}: no such weights are written for Core ML in layers of kind {layer.value}",
-                got=weights,
+                got=f"{weights.precision} by {weights.granularity.value}, rank {weights.rank}",
                 allowed="8 bits by channel around zero, 4 bits by channel or block, palettes, float16",
                 hint="take recipe fp16, int8, int4, int4-channel or int4-palette",
             )
@@ -47,7 +47,7 @@ def minimum_system(schemes: list[LayerScheme]) -> Any:
     return IOS18 if any(scheme.weights.bits < 8 for scheme in schemes) else IOS17
 
 
-def departures(schemes: Iterable[LayerScheme]) -> str:
+def remark(schemes: Iterable[LayerScheme]) -> str:
     """Say in words what of a plan is carried out in another way; empty if nothing is."""
     return FLOATS if any(scheme.activations for scheme in schemes) else ""
 

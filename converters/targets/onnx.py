@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import onnx
 import onnxruntime
@@ -15,7 +15,7 @@ from converters.quantise import initialisers_of, quantise
 from converters.quiet import quiet
 from converters.recipe import Recipe
 from converters.source import Arrays, ComponentSource
-from converters.target import Runner
+from converters.target import Quantised, Runner
 from edge_runtime.engines.onnxruntime import ENGINE
 from edge_runtime.errors import ConversionError
 from edge_runtime.machine import Machine
@@ -31,12 +31,9 @@ class OnnxTarget:
 
     suffix = ".onnx"
     entry = ""
+    interpreted = False
     timed = True
     tools = ("torch", "onnx", "onnxscript", "onnxruntime")
-
-    def departures(self, component: ComponentSource, recipe: Recipe) -> str:
-        """Nothing: a recipe that ONNX can't hold is refused."""
-        return ""
 
     def export(self, component: ComponentSource, destination: Path) -> None:
         """Trace the torch module with dynamic sizes and write it in 32-bit float; raises ConversionError."""
@@ -47,8 +44,8 @@ class OnnxTarget:
         graph.describe_sides(model, component.inputs, component.outputs)
         _write(model, destination, component.name)
 
-    def quantise(self, component: ComponentSource, recipe: Recipe, exported: Path, destination: Path) -> str:
-        """Write the exported graph as the recipe wants it and return the precision; raises ConversionError."""
+    def quantise(self, component: ComponentSource, recipe: Recipe, exported: Path, destination: Path) -> Quantised:
+        """Write the exported graph as the recipe wants it; raises ConversionError."""
         model = onnx.load(exported)
         module = component.module()
         plan = layer_schemes(module, recipe, component.exclude)
@@ -57,7 +54,7 @@ class OnnxTarget:
         model, precision = quantise(model, recipe, component.calibration(), schemes)
         graph.strip(model)
         _write(model, destination, component.name)
-        return precision
+        return Quantised(precision=precision)
 
     def runners(self, component: ComponentSource, file: Path) -> tuple[Runner, ...]:
         """Open the file as it is served, and without graph optimisation: fusions have changed results before."""
@@ -66,6 +63,10 @@ class OnnxTarget:
         )
         served = ENGINE.open(file, described, threads=Machine.detect().cores)
         return served.run, _unoptimised(component, file)
+
+    def settings(self, components: tuple[ComponentSource, ...]) -> dict[str, Any]:
+        """Return nothing: ONNX graphs take every size."""
+        return {}
 
 
 TARGET: Final = OnnxTarget()

@@ -38,7 +38,7 @@ STATIC = Recipe.from_json(
 def quantised(component: ComponentSource, recipe: Recipe, exported, tmp_path):
     """Quantise, and return the graph, its precision and the figures."""
     file = tmp_path / f"{recipe.name}.onnx"
-    precision = TARGET.quantise(component, recipe, exported / f"{component.name}.onnx", file)
+    precision = TARGET.quantise(component, recipe, exported / f"{component.name}.onnx", file).precision
     parity = measure(component, reference_outputs(component), TARGET.runners(component, file), precision)
     return onnx.load(file), precision, parity
 

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from converters.component import convert_component
 from converters.coreml.checks import check_structure, check_weights
-from converters.coreml.folding import fold_batch_norms
 from converters.coreml.interpreter import Interpreter
 from converters.coreml.package import read_package
+from converters.fused import with_fused_norms
 from converters.layers import planned_layers
 from converters.recipe import load_recipe
 from converters.source import ComponentSource, run_module
@@ -56,7 +56,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def quantised(source: ComponentSource, recipe: str, folder: Path) -> tuple[Path, str]:
     """Write a component by a recipe; return the package and its precision."""
     package = folder / f"{source.name}-{recipe}.mlpackage"
-    return package, TARGET.quantise(source, load_recipe(recipe), Path(), package)
+    return package, TARGET.quantise(source, load_recipe(recipe), Path(), package).precision
 
 
 def test_a_package_has_what_apples_tools_look_for(packages):
@@ -206,7 +206,7 @@ def normed() -> ComponentSource:
 def test_batch_norms_become_part_of_convolutions_under_their_names():
     source = normed()
     example = source.examples[0]
-    folded = fold_batch_norms(source.module())
+    folded = with_fused_norms(source.module())
     assert "block.0.weight" in dict(folded.named_parameters()) and not list(folded.buffers())
     expected = run_module(source.module(), source, example)["changed"].astype(int)
     assert np.abs(run_module(folded, source, example)["changed"].astype(int) - expected).max() <= 1
@@ -259,7 +259,7 @@ def test_what_the_format_has_no_operation_for_is_named(tmp_path, module, message
     [
         ("nf4", "nf4: Core ML has no form.*kind matmul. Got format nf4. Allowed: integer, float16, palette"),
         ("bf16", "bf16: Core ML has no form.*kind convolution. Got format bfloat16"),
-        ("int4-lr32", "int4-lr32: no such weights are written for Core ML.*kind matmul.*rank=32.*take recipe"),
+        ("int4-lr32", "int4-lr32: no such weights are written for Core ML.*kind matmul.*rank 32.*take recipe"),
     ],
 )
 def test_recipes_that_the_format_can_not_hold_are_refused(tmp_path, recipe, message):
