@@ -1,10 +1,11 @@
 """Which operations compute in half precision, all that the Neural Engine has: from the first learned layer to the last.
 
-Measured on this project's networks with the interpreter: half precision inside costs nothing to be seen, but what
-reads pixels and what writes them needs float32. The guided filter behind `restore` takes the difference of two squares
-of pixel values, up to 65025, where half precision steps by 32; row numbers of large photos need more than the 2048 that
-it counts to; and tables of tones, which the eye tells apart to 1 in 255, go through powers. Graphs without learned
-layers are made of nothing else, and so stay in float32 as a whole.
+Measured with the interpreter against torch. Between its layers, nano-banana loses nothing to be seen: masks at 69 dB,
+restored pictures at 70, the same plans. Half precision throughout makes `restore` useless (13 dB: the guided filter
+behind the network takes the difference of two squares of pixel values, up to 65025, where half precision steps by 32),
+gives NaN in `context` (the same filter, and an inverse of covariances) and 36 dB in `auto`; `render` and `fill` would
+keep 62 and 77 dB, but row numbers from 2048 on are no longer whole. So graphs without learned layers stay in float32,
+and so does what reads pixels and what writes them elsewhere.
 """
 
 from __future__ import annotations
