@@ -73,11 +73,9 @@ def folder_photographs(folder: Path) -> CalibrationData:
 def read_photos(folder: Path, limit: int) -> list[Photo]:
     """Return at most `limit` photographs, spread over the whole folder: neighbours by name are often of one series.
 
-    Raises OptionError when there is none, ImageError for one that can't be read.
+    Raises ImageError for one that can't be read.
     """
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise OptionError("the folder has no photographs", got=folder, allowed=f"files {', '.join(SUFFIXES)}")
     step = max(1, len(paths) // limit)
     return [_read(path) for path in paths[::step][:limit]]
 

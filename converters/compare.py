@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from converters.calibration import Photo, bundled_photographs, read_photos
+from converters.calibration import SUFFIXES, Photo, bundled_photographs, read_photos
 from edge_runtime import images, plugins
 from edge_runtime.artifact import Artifact
 from edge_runtime.editor import Editor
@@ -90,6 +90,10 @@ def load_suite(folder: Path | None, instructions: Path | None, limit: int) -> Su
         photos: Sequence[Photo] = (*bundled.comparison, *bundled.calibration[::CALIBRATION_EVERY])
     else:
         photos = read_photos(folder, limit)
+    if not photos:
+        raise OptionError(
+            "the folder has no photographs", got=folder, allowed=f"files {', '.join(SUFFIXES)}", param="photos"
+        )
     texts = json.loads((instructions or INSTRUCTIONS).read_text(encoding="utf-8"))
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise OptionError("instructions must be a JSON list of texts", got=instructions, param="instructions")

@@ -47,6 +47,7 @@ def convert(request: Request, progress: Progress = lambda line: None) -> Convers
     source: Source = plugins.load("converters.sources", request.source)
     target: Target = plugins.load("converters.targets", request.target)
     recipe = load_recipe(request.recipe)
+    target.check(recipe)
     checkpoint = _check(request, source)
     progress("reading the checkpoint and the calibration photographs")
     data = load_calibration(request.calibration)

@@ -39,7 +39,7 @@ def quantise(
     initialiser that is to become smaller, by its name in the graph. The model given is left as it is. Raises
     ConversionError.
     """
-    _check_expressible(recipe)
+    check_expressible(recipe)
     quantised = onnx.ModelProto()
     quantised.CopyFrom(model)
     layers = _layers(quantised, plan)
@@ -51,7 +51,7 @@ def quantise(
     return quantised, precision_of(layers.values())
 
 
-def _check_expressible(recipe: Recipe) -> None:
+def check_expressible(recipe: Recipe) -> None:
     """Refuse what ONNX has no operators for: raises ConversionError."""
     if any(scheme.weights.format is Format.BFLOAT16 for scheme in recipe.layers.values()):
         raise ConversionError(

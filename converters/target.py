@@ -50,6 +50,9 @@ class Target(Protocol):
     def tools(self) -> tuple[str, ...]:
         """The distributions that write the format: their versions go into the manifest."""
 
+    def check(self, recipe: Recipe) -> None:
+        """Raise ConversionError for a recipe that the format has no form for, before anything is written."""
+
     def export(self, component: ComponentSource, destination: Path) -> None:
         """Write the component in 32-bit float; raises ConversionError."""
 

@@ -45,15 +45,15 @@ class Stored:
     change: str = ""
 
 
-def check_recipe(recipe: Recipe, component: str) -> None:
+def check_recipe(recipe: Recipe) -> None:
     """Refuse what TFLite has no form for; raises ConversionError."""
     for layer, scheme in recipe.layers.items():
         weights = scheme.weights
         if weights.format is not Format.INTEGER or weights.rank:
             raise ConversionError(
-                f"{component}: recipe {recipe.name} can't be written as TFLite",
+                f"recipe {recipe.name} can't be written as TFLite",
                 got=f"{layer.value} in {weights.precision}, low-rank path of rank {weights.rank}",
-                allowed="integers of 8 or 4 bits: recipes fp32, int8, int4",
+                allowed="integers of 8 or 4 bits without such a path", hint="take recipe fp32, int8 or int4",
             )
 
 

@@ -37,6 +37,10 @@ class CoreMLTarget:
     timed = False
     tools = ("torch", "coremltools")
 
+    def check(self, recipe: Recipe) -> None:
+        """Raise ConversionError for a recipe that Core ML has no form for."""
+        check_expressible(recipe)
+
     def export(self, component: ComponentSource, destination: Path) -> None:
         """Trace the module with dynamic sizes and write it in 32-bit float for iOS 17; raises ConversionError."""
         program = traced(component, IOS17, coremltools.precision.FLOAT32)
@@ -49,7 +53,6 @@ class CoreMLTarget:
 
         It is traced again, as half precision changes the whole program.
         """
-        check_expressible(recipe)
         plan = planned_layers(component, recipe)
         minimum = minimum_system(list(plan.values()))
         precision = coremltools.transform.FP16ComputePrecision(op_selector=BetweenLearnedLayers())

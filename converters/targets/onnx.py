@@ -11,7 +11,7 @@ import torch
 
 from converters import graph
 from converters.layers import layer_schemes
-from converters.quantise import initialisers_of, quantise
+from converters.quantise import check_expressible, initialisers_of, quantise
 from converters.quiet import quiet
 from converters.recipe import Recipe
 from converters.source import Arrays, ComponentSource
@@ -34,6 +34,10 @@ class OnnxTarget:
     interpreted = False
     timed = True
     tools = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise ConversionError for a recipe that ONNX has no operators for."""
+        check_expressible(recipe)
 
     def export(self, component: ComponentSource, destination: Path) -> None:
         """Trace the torch module with dynamic sizes and write it in 32-bit float; raises ConversionError."""

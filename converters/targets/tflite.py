@@ -70,6 +70,10 @@ class TFLiteTarget:
     timed = False
     tools = ("torch", "litert-torch", "litert-converter", "ai-edge-quantizer", "ai-edge-litert")
 
+    def check(self, recipe: Recipe) -> None:
+        """Raise ConversionError for a recipe that TFLite has no form for."""
+        tflite_weights.check_recipe(recipe)
+
     def export(self, component: ComponentSource, destination: Path) -> None:
         """Trace the torch module once for every size and write the file in 32-bit float; raises ConversionError."""
         form = component.fixed or FixedForm()
@@ -85,7 +89,7 @@ class TFLiteTarget:
 
     def quantise(self, component: ComponentSource, recipe: Recipe, exported: Path, destination: Path) -> Quantised:
         """Write the exported file as the recipe wants it; raises ConversionError."""
-        tflite_weights.check_recipe(recipe, component.name)
+        self.check(recipe)
         form = component.fixed or FixedForm()
         plan = layer_schemes((form.module or component.module)(), recipe, component.exclude)
         layers = [

@@ -83,7 +83,7 @@ class _Settings:
                 canvas=frozenset(settings["canvas_adjustments"]),
                 tile_pixels=_tile_sides(settings.get("fixed_sizes", {})),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ArtifactError("the artifact's settings don't fit nano-banana", got=error) from error
 
 
@@ -330,14 +330,15 @@ class NanoBananaFamily:
 
 
 def _tile_sides(sizes: Mapping[str, Sequence[Mapping[str, int]]]) -> dict[str, int]:
-    """Component -> side of the largest square that one of its fixed sizes holds; none for those without."""
-    sides = {
-        name: max((min(int(each["height"]), int(each["width"])) for each in entries if "height" in each), default=0)
+    """Component -> side of the largest square that one of its fixed sizes holds; none for those without height."""
+    squares = {
+        name: [min(each["height"], each["width"]) for each in entries if "height" in each]
         for name, entries in sizes.items()
     }
-    if small := {name: side for name, side in sides.items() if 0 < side < SMALLEST_TILE_PIXELS}:
-        raise ValueError(f"tiles of {small} are smaller than {SMALLEST_TILE_PIXELS} pixels")
-    return {name: side for name, side in sides.items() if side}
+    sides = {name: max(each) for name, each in squares.items() if each}
+    if odd := {name: side for name, side in sides.items() if type(side) is not int or side < SMALLEST_TILE_PIXELS}:
+        raise ValueError(f"tiles of {odd} pixels, {SMALLEST_TILE_PIXELS} or more are needed")
+    return sides
 
 
 def _of(plan: Plan, names: Collection[str]) -> list[Edit]:

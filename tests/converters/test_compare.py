@@ -94,6 +94,11 @@ def test_the_bundled_suite_has_twenty_photographs_and_ten_instructions():
     assert (len(suite.photos), len(suite.instructions)) == (20, 10)
 
 
+def test_a_folder_without_photographs(tmp_path):
+    with pytest.raises(OptionError, match="no photographs"):
+        comparison.load_suite(tmp_path, None, 20)
+
+
 def test_instructions_must_be_texts(tmp_path):
     (tmp_path / "odd.json").write_text("[1]")
     with pytest.raises(OptionError, match="list of texts"):
