@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,6 +151,7 @@ def table(conversion: Conversion) -> str:
     for converted in conversion.components:
         name = converted.source.name
         times = f"{converted.milliseconds:.1f} ({converted.float_milliseconds:.1f})"
+        times = "-" if math.isnan(converted.milliseconds) else times
         rows.append((name, converted.parity.precision, f"{sizes[name]:,}", times, _figures(converted)))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [

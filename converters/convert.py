@@ -62,7 +62,7 @@ def convert(request: Request, progress: Progress = lambda line: None) -> Convers
 
             components.append(convert_component(component, target, recipe, Path(folder), step))
         manifest = _manifest(model, request, components, _Made(target, data.provenance))
-        files = {converted.source.name: converted.file for converted in components}
+        files = {name: path for converted in components for name, path in converted.contents().items()}
         return Conversion(
             artifact=write_artifact(request.destination, manifest, files), components=tuple(components)
         )

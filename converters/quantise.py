@@ -57,6 +57,7 @@ def check_expressible(recipe: Recipe) -> None:
         raise ConversionError(
             f"recipe {recipe.name} is for checkpoints in diffusers layout", hint="this model is small: take fp32"
         )
+    recipe.require((Format.INTEGER, Format.NF4), "ONNX")
     convolution, embedding = recipe.layers.get(Layer.CONVOLUTION), recipe.layers.get(Layer.EMBEDDING)
     if convolution and not convolution.activations:
         raise ConversionError(f"recipe {recipe.name}: ONNX convolutions need quantised activations too")

@@ -35,6 +35,14 @@ class Target(Protocol):
         """The components' file suffix, with its dot."""
 
     @property
+    def entry(self) -> str:
+        """Which file a component is opened by that is a folder in this format; empty when components are files."""
+
+    @property
+    def interpreted(self) -> bool:
+        """Whether `runners` are there to check what was written alone, so that their times say nothing at all."""
+
+    @property
     def timed(self) -> bool:
         """Whether what is slow here is slow where it is served; if not, no component stays in float for its time."""
 

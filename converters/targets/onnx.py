@@ -30,6 +30,8 @@ class OnnxTarget:
     """The ONNX file format (see converters/target.py)."""
 
     suffix = ".onnx"
+    entry = ""
+    interpreted = False
     timed = True
     tools = ("torch", "onnx", "onnxscript", "onnxruntime")
 
