@@ -1,4 +1,10 @@
-"""The web: an ES module on onnxruntime-web, with a demo page and a browser extension."""
+"""The web: an ES module on onnxruntime-web, with a demo page and a browser extension.
+
+    nano-banana.js, .d.ts    what a page imports; js/ is the procedure, in a worker
+    model/                   the artifact, as it is
+    ort/                     onnxruntime-web: WebAssembly alone, and with WebGPU
+    extension/               a whole extension: its own pages, and js/, model/ and the WebAssembly build once more
+"""
 
 from __future__ import annotations
 
@@ -8,9 +14,24 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from edge_runtime import __version__
+from edge_runtime.artifact import Artifact
 from edge_runtime.manifest import MANIFEST_FILE
 from mobile_export import templates
+from mobile_export.npm_package import NpmPackage
 from mobile_export.platform import Notice, Order
+
+RUNTIME: Final = NpmPackage(
+    name="onnxruntime-web",
+    version="1.30.0",
+    integrity="sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
+)
+WASM_FILES: Final = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+WEBGPU_FILES: Final = (
+    "ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm",
+)
+_LICENCE: Final = Path(__file__).parents[1] / "licences" / "onnxruntime.txt"
+_EXTENSION: Final = "extension"
 
 
 class WebPlatform:
@@ -20,18 +41,41 @@ class WebPlatform:
     summary = "An ES module for browsers, with a demo page and a browser extension."
     targets = ("onnx",)
     families = ("nano-banana",)
-    options: Mapping[str, str] = MappingProxyType({})
+    options: Mapping[str, str] = MappingProxyType(
+        {
+            RUNTIME.name: f"The archive of `npm pack {RUNTIME.spec}`, or that package unpacked. "
+            "Default: fetched with npm, and compared with the digest of this version.",
+        }
+    )
     golden = "golden"
 
     def write(self, order: Order, folder: Path) -> tuple[Notice, ...]:
         """See `Platform.write`."""
-        templates.copy("web", folder, {})
-        artifact = order.artifact
-        for file in (MANIFEST_FILE, *(part.file for part in artifact.manifest.files)):
-            target = folder / "model" / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(artifact.folder / file, target)
-        return ()
+        artifact, given = order.artifact, order.options.get(RUNTIME.name)
+        values = {
+            "version": __version__, "artifact": artifact.version, "recipe": artifact.manifest.recipe,
+            "runtime": RUNTIME.spec,
+        }
+        templates.copy("web", folder, values)
+        shutil.copytree(folder / "js", folder / _EXTENSION / "js")
+        shutil.copy(folder / "nano-banana.js", folder / _EXTENSION)
+        for place in (folder, folder / _EXTENSION):
+            _copy_artifact(artifact, place / "model")
+        with RUNTIME.opened(Path(given) if given else None) as package:
+            _copy_files(package / "dist", (*WASM_FILES, *WEBGPU_FILES), folder / "ort")
+            _copy_files(package / "dist", WASM_FILES, folder / _EXTENSION / "ort")
+        return (Notice(part=RUNTIME.spec, licence="MIT", text=_LICENCE.read_text(encoding="utf-8")),)
+
+
+def _copy_artifact(artifact: Artifact, folder: Path) -> None:
+    _copy_files(artifact.folder, (MANIFEST_FILE, *(part.file for part in artifact.manifest.files)), folder)
+
+
+def _copy_files(source: Path, files: tuple[str, ...], folder: Path) -> None:
+    for file in files:
+        target = folder / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / file, target)
 
 
 PLATFORM: Final = WebPlatform()
