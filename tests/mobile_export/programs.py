@@ -1,10 +1,10 @@
-"""The core of a phone bundle as a program on this machine, and its edits beside those of the Python runtime."""
+"""The code of a phone bundle as a program on this machine, with the graphs that it asks for run by an engine here."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -18,6 +18,8 @@ from PIL import Image
 
 from edge_runtime.artifact import Artifact
 from edge_runtime.engine import Session, engine_for
+
+Answer = Callable[[Message], Message]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,51 +37,52 @@ class Order:
 class Edited:
     pixels: Tensor
     notes: Sequence[str]
-    graphs: Sequence[str]
     stages: Sequence[str]
 
 
-class EditingProgram:
-    """A running program that does edits and asks for graphs, which an engine here runs."""
+class GraphRunner:
+    """Runs an artifact's graphs, each opened when it is first asked for."""
 
-    def __init__(self, command: Sequence[str | Path], artifact: Artifact) -> None:
-        self._artifact = artifact
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
         self._open = ExitStack()
         self._sessions: dict[str, Session] = {}
+
+    def run(self, name: str, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        if name not in self._sessions:
+            component = self.artifact.manifest.component(name)
+            engine = engine_for(self.artifact.manifest.target)
+            session = engine.open(self.artifact.path(name), component, threads=2)
+            self._sessions[name] = self._open.enter_context(session)
+        return self._sessions[name].run(inputs)
+
+    def asked(self, message: Message) -> Message:
+        """Answer `run NAME` with the graph's outputs."""
+        return Message(words=["ran"], tensors=self.run(message.words[1], message.tensors))
+
+    def close(self) -> None:
+        self._open.close()
+
+
+class Program:
+    """A running program; what it asks for on its way to an answer is answered by the first of its words."""
+
+    def __init__(self, command: Sequence[str | Path], answers: Mapping[str, Answer]) -> None:
+        self._answers = answers
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdin is not None
         self._input = self._process.stdin
-        manifest = (artifact.folder / "manifest.json").read_text("utf-8")
-        send(self._input, Message(words=["manifest"], tensors={"manifest": text(manifest)}))
 
-    def edit(self, order: Order) -> Edited:
-        """Do one edit; raises AssertionError with the program's message when it refuses."""
-        wanted = {"photo": order.photo, "mask": order.mask}
-        tensors = {name: value for name, value in wanted.items() if value is not None}
-        words = json.dumps(order.plan) if order.plan is not None else order.instruction
-        tensors["instruction" if order.plan is None else "plan"] = text(words or "")
-        send(self._input, Message(words=["edit"], tensors=tensors))
-        graphs: list[str] = []
-        while (answer := receive(self._process)).words[0] == "run":
-            graphs.append(answer.words[1])
-            outputs = self._session(answer.words[1]).run(answer.tensors)
-            send(self._input, Message(words=["ran"], tensors=outputs))
-        if answer.words[0] == "failed":
-            raise AssertionError(answer.text("message"))
-        return Edited(
-            pixels=answer.tensors["picture"], notes=answer.text("notes").splitlines(), graphs=graphs,
-            stages=answer.text("stages").split(),
-        )
+    def send(self, message: Message) -> None:
+        send(self._input, message)
 
-    def _session(self, name: str) -> Session:
-        if name not in self._sessions:
-            component = self._artifact.manifest.component(name)
-            engine = engine_for(self._artifact.manifest.target)
-            session = engine.open(self._artifact.path(name), component, threads=2)
-            self._sessions[name] = self._open.enter_context(session)
-        return self._sessions[name]
+    def answer(self) -> Message:
+        """Answer questions until something else comes, and return that; raises AssertionError when it ends."""
+        while (message := receive(self._process)).words[0] in self._answers:
+            send(self._input, self._answers[message.words[0]](message))
+        return message
 
-    def __enter__(self) -> EditingProgram:
+    def __enter__(self) -> Program:
         return self
 
     def __exit__(
@@ -88,10 +91,67 @@ class EditingProgram:
         self._input.close()
         if error is not None:
             self._process.kill()
-        self._process.wait(10)
+        self._process.wait(30)
         assert self._process.stdout is not None
         self._process.stdout.close()
-        self._open.close()
+
+
+class EditingProgram:
+    """The core of a bundle, which does edits one after another."""
+
+    def __init__(self, command: Sequence[str | Path], artifact: Artifact) -> None:
+        self._graphs = GraphRunner(artifact)
+        self._program = Program(command, {"run": self._graphs.asked})
+        manifest = (artifact.folder / "manifest.json").read_text("utf-8")
+        self._program.send(Message(words=["manifest"], tensors={"manifest": text(manifest)}))
+
+    def edit(self, order: Order) -> Edited:
+        """Do one edit; raises AssertionError with the program's message when it refuses."""
+        wanted = {"photo": order.photo, "mask": order.mask}
+        tensors = {name: value for name, value in wanted.items() if value is not None}
+        words = json.dumps(order.plan) if order.plan is not None else order.instruction
+        tensors["instruction" if order.plan is None else "plan"] = text(words or "")
+        self._program.send(Message(words=["edit"], tensors=tensors))
+        answer = self._program.answer()
+        if answer.words[0] == "failed":
+            raise AssertionError(answer.text("message"))
+        return Edited(
+            pixels=answer.tensors["picture"], notes=answer.text("notes").splitlines(),
+            stages=answer.text("stages").split(),
+        )
+
+    def __enter__(self) -> EditingProgram:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._program.__exit__(kind, error, trace)
+        self._graphs.close()
+
+
+class CoreMLDevice:
+    """What the stubs of Apple's libraries ask for: predictions of packages, and decoded pictures."""
+
+    def __init__(self, graphs: GraphRunner, root: Path) -> None:
+        self._graphs, self._root = graphs, root
+        self.answers: Mapping[str, Answer] = {"predict": self._predicted, "decode": self._decoded}
+
+    def _predicted(self, message: Message) -> Message:
+        package = Path(message.text("package")).name
+        (component,) = (
+            part for part in self._graphs.artifact.manifest.components if package in Path(part.file).parts
+        )
+        given = {name: value for name, value in message.tensors.items() if name != "package"}
+        specs = {spec.name: np.dtype(spec.dtype) for spec in component.inputs}
+        if unfit := [name for name, value in given.items() if value.dtype == np.uint8 or name not in specs]:
+            return Message(words=["refused"], tensors={"message": text(f"Core ML takes no such input: {unfit}")})
+        outputs = self._graphs.run(component.name, {name: value.astype(specs[name]) for name, value in given.items()})
+        return Message(words=["predicted"], tensors={name: value.astype(np.float32) for name, value in outputs.items()})
+
+    def _decoded(self, message: Message) -> Message:
+        with Image.open(self._root / message.text("path").lstrip("/")) as picture:
+            return Message(words=["decoded"], tensors={"picture": np.array(picture.convert("RGBA"))})
 
 
 def png(pixels: Tensor) -> bytes:

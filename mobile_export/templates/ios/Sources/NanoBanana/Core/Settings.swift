@@ -26,10 +26,19 @@ public struct TensorSpec: Decodable, Sendable {
 
 /// One graph of the artifact: its file and what goes in and out.
 public struct Component: Decodable, Sendable {
+    struct DataFile: Decodable, Sendable {
+        let sha256: String
+    }
+
     public let name: String
     public let file: String
     public let inputs: [TensorSpec]
     public let outputs: [TensorSpec]
+    let sha256: String
+    let data: [DataFile]
+
+    /// Another one for other contents.
+    var identity: String { ([name, sha256] + data.map(\.sha256)).map { $0.prefix(16) }.joined(separator: "-") }
 }
 
 /// How `restore` and `fill` are fed, in pixels; see Restoration.swift.
