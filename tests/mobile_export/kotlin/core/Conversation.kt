@@ -80,4 +80,13 @@ class Conversation(input: InputStream, output: OutputStream) {
         }
         return buffer.array()
     }
+
+    companion object {
+        /** By the standard streams; whatever else prints to the standard output afterwards goes to the standard error. */
+        val standard by lazy {
+            val output = System.out
+            System.setOut(System.err)
+            Conversation(System.`in`, output)
+        }
+    }
 }

@@ -14,7 +14,7 @@ import nanoedge.banana.core.parseJson
 
 /** Does the edits that come in by standard input, with the bundle's core and the graphs that the other end runs. */
 fun main() {
-    val conversation = Conversation(System.`in`, System.out)
+    val conversation = Conversation.standard
     val manifest = Manifest(conversation.receive()!!.text("manifest")!!)
     while (true) {
         val order = conversation.receive() ?: return

@@ -54,7 +54,7 @@ class Interpreter(file: ByteBuffer, options: Options) : AutoCloseable {
     }
     private val described = ask("describe").text("signatures")!!.lines().map { it.split(" ") }
 
-    fun getSignatureKeys(): Array<String> = described.map { it[0] }.distinct().toTypedArray()
+    val signatureKeys: Array<String> get() = described.map { it[0] }.distinct().toTypedArray()
     fun getSignatureInputs(key: String): Array<String> = names(key, "input")
     fun getSignatureOutputs(key: String): Array<String> = names(key, "output")
     fun getInputTensorFromSignature(name: String, key: String): Tensor = tensor(key, "input", name)
@@ -82,6 +82,6 @@ class Interpreter(file: ByteBuffer, options: Options) : AutoCloseable {
         other.ask(Message(listOf("interpreter", digest, *words), tensors + ("-" to textTensor(""))))
 
     private companion object {
-        val other by lazy { Conversation.standard }
+        val other get() = Conversation.standard
     }
 }

@@ -1,7 +1,10 @@
 package nanoedge.banana.core
 
-/** A graph's tensor as the manifest describes it; -1 stands for a side that differs from run to run. */
-class TensorSpec(val name: String, val dtype: DType, val shape: List<Int>)
+/** One side of a tensor: a size, or a symbol for one that differs from run to run. */
+class Side(val size: Int, val symbol: String = "")
+
+/** A graph's tensor as the manifest describes it. */
+class TensorSpec(val name: String, val dtype: DType, val shape: List<Side>)
 
 /** One graph of the artifact: its file and what goes in and out. */
 class Component(val name: String, val file: String, val inputs: List<TensorSpec>, val outputs: List<TensorSpec>)
@@ -118,7 +121,7 @@ private fun component(members: Members) = Component(
 private fun tensor(members: Members) = TensorSpec(
     name = members.string("name"),
     dtype = DType.named(members.string("dtype")),
-    shape = members.list("shape").map { (it as? Double)?.toInt() ?: -1 },
+    shape = members.list("shape").map { if (it is Double) Side(it.toInt()) else Side(0, it.toString()) },
 )
 
 private fun vocabulary(members: Members): Vocabulary {

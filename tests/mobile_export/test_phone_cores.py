@@ -1,0 +1,115 @@
+"""The cores of both phone bundles, compiled and run on this machine, beside the Python runtime: every kind of edit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from orders import combined, every_adjustment
+from PIL import Image
+from programs import EditingProgram, Order, png, psnr
+from toolchains import Kotlin, Swift
+
+from edge_runtime.artifact import Artifact
+from edge_runtime.editor import EMBEDDED, Editor
+from edge_runtime.golden import LEAST_PSNR_DB
+from edge_runtime.request import EditRequest
+from mobile_export.templates import TEMPLATES
+
+HERE = Path(__file__).parent
+KOTLIN_CORE = TEMPLATES / "android/src/main/kotlin/nanoedge/banana/core"
+SWIFT_CORE = TEMPLATES / "ios/Sources/NanoBanana/Core"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=["kotlin", "swift"])
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditingProgram]:
+    folder = tmp_path_factory.mktemp(request.param)
+    command = _kotlin(folder) if request.param == "kotlin" else _swift(folder)
+    with EditingProgram(command, Artifact.open(EMBEDDED)) as program:
+        yield program
+
+
+@pytest.fixture(scope="module")
+def editor() -> Iterator[Editor]:
+    with Editor.open(threads=2) as editor:
+        yield editor
+
+
+def test_every_edit_agrees_with_the_python_runtime(program: EditingProgram, editor: Editor) -> None:
+    orders = [*every_adjustment(editor.vocabulary), *combined()]
+    found = {order.name: _agreement(program, editor, order) for order in orders}
+    print(f"{len(found)} edits, {sum(np.isinf(value) for value in found.values())} of them equal to the last bit")
+    assert len(found) == len(orders) > 200
+    worst = sorted(found.items(), key=lambda entry: entry[1])[:5]
+    assert worst[0][1] >= LEAST_PSNR_DB, worst
+
+
+@pytest.mark.parametrize(
+    ("order", "sentence"),
+    [
+        (dict(instruction=" \n "), "instruction is empty"),
+        (dict(instruction="x" * 513), "too long: 513 bytes"),
+        (dict(plan={"edits": [{"adjust": "sparkle", "amount": 1.0, "region": "all"}]}), "no adjustment called sparkle"),
+        (dict(plan={"edits": [{"adjust": "warmth", "amount": 7.0, "region": "all"}]}), "warmth takes amounts"),
+        (dict(plan={"edits": [{"adjust": "fill", "amount": 1.0, "region": "background"}]}), "needs a colour"),
+        (dict(plan={"edits": []}, mask=np.zeros((8, 8, 4), np.uint8) + [[[0, 0, 0, 255]]]), "mask marks nothing"),
+        (dict(plan={"edits": []}, mask=np.zeros((8, 16, 4), np.uint8)), "other proportions"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_a_sentence(
+    program: EditingProgram, order: dict[str, object], sentence: str
+) -> None:
+    if isinstance(mask := order.get("mask"), np.ndarray):
+        order = {**order, "mask": mask.astype(np.uint8)}
+    with pytest.raises(AssertionError, match=sentence):
+        program.edit(Order(name="refused", photo=np.full((8, 8, 4), 255, np.uint8), **order))  # type: ignore[arg-type]
+
+
+def test_steps_and_notes_tell_what_happens(program: EditingProgram) -> None:
+    gray = np.full((64, 64, 4), 255, np.uint8)
+    edited = program.edit(Order(name="notes", photo=gray, instruction="blur the background"))
+    assert edited.stages == ["text", "vision", "context", "render"]
+    assert any("no clear subject" in note.lower() for note in edited.notes)
+    masked = {"edits": [{"adjust": "inpaint", "amount": 1.0, "region": "masked"}]}
+    assert any("no mask was given: inpaint" in note for note in program.edit(Order(name="", photo=gray, plan=masked)).notes)
+
+
+def _agreement(program: EditingProgram, editor: Editor, order: Order) -> float:
+    mask = None if order.mask is None else png(order.mask)
+    request = EditRequest(
+        image=png(order.photo), plan=order.plan, instruction=order.instruction, mask=mask, output_format="png"
+    )
+    expected = Image.open(BytesIO(editor.edit(request).image)).convert("RGBA")
+    return psnr(np.array(expected), program.edit(order).pixels)
+
+
+def _kotlin(folder: Path) -> list[str]:
+    kotlin = Kotlin.installed()
+    kotlin.compile([KOTLIN_CORE, HERE / "kotlin/core"], folder / "core.jar")
+    return kotlin.command(folder / "core.jar", "nanoedge.banana.check.DriverKt")
+
+
+def _swift(folder: Path) -> list[str]:
+    swift = Swift.installed()
+    for name, source in (("Wire", HERE / "swift/wire"), ("NanoBanana", SWIFT_CORE)):
+        modules(folder, swift, name, sorted(source.glob("*.swift")))
+    (folder / "main.swift").write_bytes((HERE / "swift/core/main.swift").read_bytes())
+    swift.run(folder, "swiftc", "-O", "-I.", "-L.", "main.swift", "-lNanoBanana", "-lWire", "-o", "core")
+    return swift.command(folder, "/work/core")
+
+
+def modules(folder: Path, swift: Swift, name: str, sources: list[Path]) -> None:
+    """Compile a module in the language's current mode, every warning an error."""
+    (folder / name).mkdir()
+    for source in sources:
+        (folder / name / source.name).write_bytes(source.read_bytes())
+    files = [f"{name}/{source.name}" for source in sources]
+    swift.run(
+        folder, "swiftc", "-O", "-swift-version", "6", "-warnings-as-errors", "-parse-as-library", "-I.", "-static",
+        "-emit-library", "-emit-module", "-module-name", name, "-o", f"lib{name}.a", *files,
+    )
