@@ -55,8 +55,10 @@ def combined() -> list[Order]:
         Order(name="tiles", photo=large[:, :703], plan={"edits": [edit("denoise", 0.8)]}),
         Order(name="words", photo=photo(), instruction=" make the background darker and the colours warmer "),
         Order(name="words for a mask", photo=photo(), instruction="remove this", mask=mask()),
-        Order(name="sides of no multiple", photo=photo()[:201, :299],
-              plan={"edits": [edit("blur", 0.6, "background"), edit("deblock", 0.6), edit("pixelate", 0.3, "subject")]}),
+        Order(
+            name="sides of no multiple", photo=photo()[:201, :299],
+            plan={"edits": [edit("blur", 0.6, "background"), edit("deblock", 0.6), edit("pixelate", 0.3, "subject")]},
+        ),
         Order(name="one pixel", photo=photo()[:1, :1], plan={"edits": [edit("warmth", 0.5), edit("crop", 0.5)]}),
     ]
 

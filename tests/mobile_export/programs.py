@@ -131,7 +131,10 @@ class EditingProgram:
 
 
 class CoreMLDevice:
-    """What the stubs of Apple's libraries ask for: predictions of packages, and decoded pictures."""
+    """What the stand-ins for Apple's libraries ask for: predictions of packages, and decoded pictures.
+
+    `root` is the folder that programs know as /work. A package is told by the name of its folder.
+    """
 
     def __init__(self, graphs: GraphRunner, root: Path) -> None:
         self._graphs, self._root = graphs, root
@@ -139,9 +142,7 @@ class CoreMLDevice:
 
     def _predicted(self, message: Message) -> Message:
         package = Path(message.text("package")).name
-        (component,) = (
-            part for part in self._graphs.artifact.manifest.components if package in Path(part.file).parts
-        )
+        component = self._graphs.artifact.manifest.component(package.removesuffix(".mlpackage"))
         given = {name: value for name, value in message.tensors.items() if name != "package"}
         specs = {spec.name: np.dtype(spec.dtype) for spec in component.inputs}
         if unfit := [name for name, value in given.items() if value.dtype == np.uint8 or name not in specs]:
@@ -150,7 +151,7 @@ class CoreMLDevice:
         return Message(words=["predicted"], tensors={name: value.astype(np.float32) for name, value in outputs.items()})
 
     def _decoded(self, message: Message) -> Message:
-        with Image.open(self._root / message.text("path").lstrip("/")) as picture:
+        with Image.open(self._root / Path(message.text("path")).relative_to("/work")) as picture:
             return Message(words=["decoded"], tensors={"picture": np.array(picture.convert("RGBA"))})
 
 

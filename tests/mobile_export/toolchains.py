@@ -116,16 +116,17 @@ def _fill_swift(folder: Path) -> None:
     key = "/usr/share/keyrings/debian-archive-keyring.gpg"
     (lists / "sources.list").write_text(f"deb [signed-by={key}] http://deb.debian.org/debian {SUITE} main\n")
     options = {
-        "Dir::Etc::sourcelist": lists / "sources.list", "Dir::Etc::sourceparts": "-", "Dir::State::lists": lists / "lists",
-        "Dir::Cache": lists / "cache", "Dir::State::status": lists / "status", "APT::Sandbox::User": "root",
+        "Dir::Etc::sourcelist": lists / "sources.list", "Dir::Etc::sourceparts": "-",
+        "Dir::State::lists": lists / "lists", "Dir::State::status": lists / "status",
+        "Dir::Cache": lists / "cache", "APT::Sandbox::User": "root",
     }
     given = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
     _apt([*given, "update"], folder)
     _apt([*given, "install", "--yes", "--download-only", "--no-install-recommends", SWIFT, *SWIFT_NEEDS], folder)
     left_out = " ".join(f"--exclude={shlex.quote(pattern)}" for pattern in LEFT_OUT)
     for package in (lists / "cache/archives").glob("*.deb"):
-        unpack = f"dpkg-deb --fsys-tarfile {shlex.quote(str(package))} | tar -x -C {shlex.quote(str(folder))} {left_out}"
-        _run(["sh", "-c", unpack])
+        unpack = f"tar -x -C {shlex.quote(str(folder))} {left_out}"
+        _run(["sh", "-c", f"dpkg-deb --fsys-tarfile {shlex.quote(str(package))} | {unpack}"])
     shutil.rmtree(lists)
     for link, target in (("lib", "usr/lib"), ("lib64", "usr/lib64"), ("bin", "usr/bin")):
         (folder / link).symlink_to(target)
@@ -166,4 +167,5 @@ def _path(files: Sequence[Path]) -> str:
 
 def _run(command: Sequence[str], folder: Path | None = None) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
-    assert done.returncode == 0, f"{shlex.join(command)[:400]} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    said = f"{done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"{shlex.join(command)[:400]} ended with {done.returncode}:\n{said}"
