@@ -125,7 +125,8 @@ def parse_plan(data: object, vocabulary: Vocabulary) -> Plan:
             param="plan",
         )
     if unknown := set(data) - {"edits", "beyond"}:
-        raise PlanError("unknown members in the plan", got=sorted(unknown), allowed="edits, beyond", param="plan")
+        named = ", ".join(sorted(unknown))
+        raise PlanError("unknown members in the plan", got=named, allowed="edits, beyond", param="plan")
     if len(data["edits"]) > MAX_EDITS:
         raise PlanError("too many edits in the plan", got=len(data["edits"]), allowed=MAX_EDITS, param="plan")
     beyond = _number(data.get("beyond", 0.0), "beyond", 0.0, 1.0)
@@ -137,7 +138,8 @@ def _parse_edit(data: object, vocabulary: Vocabulary) -> Edit:
         raise PlanError("an edit must be an object with 'adjust' and 'amount'", got=data, param="plan")
     if unknown := set(data) - {"adjust", "amount", "region", "color"}:
         raise PlanError(
-            "unknown members in an edit", got=sorted(unknown), allowed="adjust, amount, region, color", param="plan"
+            "unknown members in an edit", got=", ".join(sorted(unknown)), allowed="adjust, amount, region, color",
+            param="plan",
         )
     adjustment = vocabulary.adjustment(data["adjust"])
     amount = _number(

@@ -65,8 +65,13 @@ def _begin() -> None:
     g.began = time.monotonic()
     origin = request.headers.get("Origin")
     # A page of another site may send a form here without asking; its origin gives it away. `null` is such a page too.
-    if origin is not None and request.method == "POST" and urlsplit(origin).netloc != request.host:
-        raise Forbidden("Pages of other sites may not use this server.")
+    if origin is None or request.method != "POST" or urlsplit(origin).netloc == request.host:
+        return
+    if origin not in current_node().config.allowed_origins:
+        raise Forbidden(
+            f"Pages of other sites may not use this server. Got {origin[:80]}. "
+            "For a browser extension of yours, start the server with --allow-origin and this value."
+        )
 
 
 def _finish(response: Response) -> Response:

@@ -16,9 +16,14 @@ import click
 )
 @click.option("--threads", type=click.IntRange(1, 64), help="Threads of the engine. Default: the cores.")
 @click.option("--insecure-public", is_flag=True, help="Allow an address that other machines can reach.")
+@click.option(
+    "--allow-origin", "origins", multiple=True, metavar="ORIGIN",
+    help="Let this browser extension use the server: chrome-extension://ID. May be given several times.",
+)
 @click.pass_context
 def serve(
-    context: click.Context, host: str, port: int, models: tuple[Path, ...], threads: int | None, insecure_public: bool
+    context: click.Context, host: str, port: int, models: tuple[Path, ...], threads: int | None, insecure_public: bool,
+    origins: tuple[str, ...],
 ) -> None:
     """Serve the API and the web page until SIGTERM or Ctrl-C."""
     import logging
@@ -31,7 +36,8 @@ def serve(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     address = Address(host=host, port=port, insecure_public=insecure_public)
     try:
-        run(address, ServerConfig(models=models, threads=threads), ready=_say)
+        config = ServerConfig(models=models, threads=threads, allowed_origins=origins)
+        run(address, config, ready=_say)
     except NanoedgeError as error:
         click.echo(f"nanoedge: {error}", err=True)
         context.exit(error.exit_code)

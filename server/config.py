@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_runtime.errors import OptionError
+
 MEBIBYTE = 1024 * 1024
+_ORIGIN = re.compile(r"[a-z][a-z+.-]*://[^/\s?#]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +19,8 @@ class ServerConfig:
     `max_body_bytes` bounds a request's body; a larger one is answered with 413. `max_waiting` edits may wait
     while one runs, each at most `max_wait_seconds`; the next one is answered with 503. `trusted_hosts` are the
     names that a request's Host header may carry (None: any); naming the loopback ones keeps a web page that
-    rebinds its own name to 127.0.0.1 from reading answers.
+    rebinds its own name to 127.0.0.1 from reading answers. `allowed_origins` are further origins that may send
+    requests: of browser extensions, `chrome-extension://<id>`.
     """
 
     models: tuple[Path, ...] = ()
@@ -24,6 +29,15 @@ class ServerConfig:
     max_waiting: int = 8
     max_wait_seconds: float = 60.0
     trusted_hosts: tuple[str, ...] | None = None
+    allowed_origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise OptionError(
+                    "this is not an origin", got=origin, allowed="for example chrome-extension://abcdefghijklmnop",
+                    hint="the extension's options show its own",
+                )
 
     @property
     def worker_threads(self) -> int:

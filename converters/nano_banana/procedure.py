@@ -1,7 +1,7 @@
 """Numbers of the procedure around the graphs, as the manifest's settings carry them to every platform.
 
-Those of a dictionary are members of one object there; `edge_runtime.restoration.Mending` and `edge_runtime.canvas.Shares`
-say what each of them is.
+Members of a dictionary are members of one object there: `edge_runtime.restoration.Mending` and
+`edge_runtime.canvas.Shares` say what each of them is.
 """
 
 from typing import Final

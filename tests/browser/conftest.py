@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import skimage
+from click.testing import CliRunner
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from waitress.server import create_server
 
+from mobile_export.cli import export_command
 from server.app import create_app
 from tests.server.darkroom import Darkroom
 from tests.server.started import Started, started_server
@@ -50,6 +52,15 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def web_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The web bundle of the embedded model, exported by the command; npm gives onnxruntime-web."""
+    folder = tmp_path_factory.mktemp("web") / "nano-banana-web"
+    result = CliRunner().invoke(export_command, ["web", "nano-banana", "-o", str(folder)])
+    assert result.exception is None, result.output
+    return folder
 
 
 @pytest.fixture

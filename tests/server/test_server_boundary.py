@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from edge_runtime.errors import BusyError
+from edge_runtime.errors import BusyError, OptionError
 from edge_runtime.request import EditRequest, EditResult
 from server.app import create_app
 from server.lane import AbandonedError, Lane
@@ -97,6 +97,18 @@ def test_pages_of_other_sites_are_kept_out(client: FlaskClient, photo: bytes) ->
         assert client.post("/v1/plans", json={"prompt": "warmer"}, headers={"Origin": origin}).status_code == 403
     same = client.post("/v1/plans", json={"prompt": "warmer"}, headers={"Origin": "http://localhost"})
     assert same.status_code == 200
+
+
+def test_an_extension_that_was_named_is_let_in(darkroom: Darkroom) -> None:
+    origin = "chrome-extension://abcdefghijklmnop"
+    client = create_app(darkroom, {"allowed_origins": (origin,)}).test_client()
+    asked = {"json": {"prompt": "warmer"}}
+    assert client.post("/v1/plans", **asked, headers={"Origin": origin}).status_code == 200
+    refused = client.post("/v1/plans", **asked, headers={"Origin": f"{origin}q"})
+    assert refused.status_code == 403 and "--allow-origin" in refused.get_json()["detail"]
+    for wrong in ("*", "example.com", "https://example.com/page"):
+        with pytest.raises(OptionError, match="not an origin"):
+            create_app(darkroom, {"allowed_origins": (wrong,)})
 
 
 def test_the_page_and_its_headers(client: FlaskClient) -> None:

@@ -34,7 +34,7 @@ export interface Vocabulary {
 export interface LoadOptions {
     /** Threads of WebAssembly, 1 or more; by default the processor's, at most 4. Needs cross-origin isolation. */
     threads?: number;
-    /** Default "auto": WebGPU for the graphs in float where there is a GPU, else WebAssembly alone. */
+    /** Default "auto": WebGPU for the networks (vision, restore) where there is a GPU, else WebAssembly alone. */
     device?: "auto" | "wasm" | "webgpu";
 }
 

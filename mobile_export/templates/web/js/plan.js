@@ -120,7 +120,7 @@ const isObject = (value) => typeof value === "object" && value !== null && !Arra
 
 function refuseUnknown(data, known, what) {
     const unknown = Object.keys(data).filter((name) => !known.includes(name)).sort();
-    if (unknown.length) throw bad(`unknown members in ${what}`, { got: unknown, allowed: known.join(", ") });
+    if (unknown.length) throw bad(`unknown members in ${what}`, { got: unknown.join(", "), allowed: known.join(", ") });
 }
 
 function number(value, name, low, high) {

@@ -5,6 +5,12 @@ import { EditError } from "./errors.js";
 /** More threads than this make small graphs no faster. */
 const USUAL_THREADS = 4;
 const BUILDS = { wasm: "ort.wasm.min.mjs", webgpu: "ort.webgpu.min.mjs" };
+/**
+ * The networks, which most of the time goes to. The others stay on the CPU: they look at little, or (context, render) are
+ * arithmetic of which onnxruntime-web 1.30 makes a shader for Pow that WebGPU refuses.
+ */
+const ON_GPU = ["vision", "restore"];
+const ERRORS_ONLY = 3;
 const DTYPES = { Float32Array: "float32", Uint8Array: "uint8", Int32Array: "int32" };
 
 /**
@@ -31,15 +37,16 @@ class Runtime {
         this.notes = notes;
     }
 
-    /** Loads a graph. Graphs in 8 bits stay on the CPU, which has kernels for them; the GPU takes those in float. */
+    /** Loads a graph. */
     async open(component, content) {
-        const onGpu = this.device === "webgpu" && component.precision === "fp32";
+        const onGpu = this.device === "webgpu" && ON_GPU.includes(component.name);
         // weights in 8 bits with arithmetic in float are unpacked once, at opening, instead of in every run
         const unpacked = !includes(content, "QuantizeLinear");
         try {
             return await this.#ort.InferenceSession.create(content, {
                 executionProviders: onGpu ? ["webgpu", "wasm"] : ["wasm"],
                 graphOptimizationLevel: "all",
+                logSeverityLevel: ERRORS_ONLY,
                 extra: unpacked ? { session: { disable_quant_qdq: "1" } } : {},
             });
         } catch (error) {
