@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +12,8 @@ from converters.latency import median_milliseconds, slowdown
 from converters.parity import Parity, measure, reference_outputs
 from converters.recipe import Recipe
 from converters.source import ComponentSource
-from converters.target import Target
-from edge_runtime.manifest import Component
+from converters.target import Runner, Target
+from edge_runtime.manifest import Component, DataFile
 
 Progress = Callable[[str], None]
 """Called with one line at the start of every step."""
@@ -23,7 +25,7 @@ SLOWEST = 1.1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
     """A written component. `note` says why it stayed float; times are medians on this machine, `float_milliseconds`
-    of the same component in float.
+    of the same component in float, NaN for a format that doesn't run here. `entry`: see Target; `file` is a folder then.
     """
 
     source: ComponentSource
@@ -32,17 +34,33 @@ class Converted:
     milliseconds: float
     float_milliseconds: float
     note: str = ""
+    entry: str = ""
+
+    def contents(self) -> dict[str, Path]:
+        """Return what `write_artifact` takes: the component's name or a data file's place -> file on this disk."""
+        if not self.entry:
+            return {self.source.name: self.file}
+        return {self.source.name: self.file / self.entry, **{self._place(path): path for path in self._data()}}
 
     def describe(self) -> Component:
         """Return the manifest's entry."""
         return Component(
             name=self.source.name,
-            file=self.file.name,
+            file=self._place(self.file / self.entry),
             precision=self.parity.precision,
             inputs=self.source.inputs,
             outputs=self.source.outputs,
             note=self.note,
+            data=tuple(DataFile(file=self._place(path)) for path in self._data()),
         )
+
+    def _data(self) -> list[Path]:
+        """Return every other file of a component that is a folder."""
+        files = sorted(path for path in self.file.rglob("*") if path.is_file()) if self.entry else []
+        return [path for path in files if path != self.file / self.entry]
+
+    def _place(self, path: Path) -> str:
+        return path.relative_to(self.file.parent).as_posix()
 
 
 def convert_component(
@@ -60,9 +78,14 @@ def convert_component(
     runners = target.runners(source, file)
     parity = measure(source, references, runners, "fp32")
     parity.require()
-    milliseconds = median_milliseconds(runners[0], source.examples[0])
+    milliseconds = _milliseconds(target, runners[0], source)
     exported = Converted(
-        source=source, file=file, parity=parity, milliseconds=milliseconds, float_milliseconds=milliseconds
+        source=source,
+        file=file,
+        parity=parity,
+        milliseconds=milliseconds,
+        float_milliseconds=milliseconds,
+        entry=target.entry,
     )
     if not recipe.layers:
         return exported
@@ -70,7 +93,7 @@ def convert_component(
         return replace(exported, note=source.float_note)
     progress(f"quantising with recipe {recipe.name}")
     quantised = folder / f"{source.name}.{recipe.name}{target.suffix}"
-    kept = kept_in_float(source, recipe)
+    kept = kept_in_float(source, recipe) if target.timed else ()
     precision = target.quantise(replace(source, exclude=source.exclude + kept), recipe, file, quantised)
     if precision == "fp32":
         return replace(exported, note=f"no layer that recipe {recipe.name} quantises")
@@ -79,12 +102,24 @@ def convert_component(
     parity = measure(source, references, runners, precision)
     if (failure := parity.failure) is not None:
         return replace(exported, note=f"{precision} measured {failure}, allowed {failure.allowed}: kept in float")
-    if slowdown(runners[0], float_runner, source.examples[0]) > SLOWEST:
+    if target.timed and slowdown(runners[0], float_runner, source.examples[0]) > SLOWEST:
         return replace(exported, note=f"{precision} ran slower than float where it was converted: kept in float")
-    quantised.replace(file)
-    note = f"layers {', '.join(kept)} stay in float, which is faster than {precision}" if kept else ""
-    milliseconds = median_milliseconds(runners[0], source.examples[0])
+    _replace(quantised, file)
+    notes = [f"layers {', '.join(kept)} stay in float, which is faster than {precision}"] if kept else []
+    note = "; ".join(filter(None, [*notes, target.departures(recipe)]))
+    milliseconds = _milliseconds(target, runners[0], source)
     return replace(exported, parity=parity, milliseconds=milliseconds, note=note)
+
+
+def _milliseconds(target: Target, runner: Runner, source: ComponentSource) -> float:
+    return median_milliseconds(runner, source.examples[0]) if target.timed else math.nan
+
+
+def _replace(written: Path, place: Path) -> None:
+    """Move a file or folder to where another one is."""
+    if place.is_dir():
+        shutil.rmtree(place)
+    written.replace(place)
 
 
 def kept_in_float(source: ComponentSource, recipe: Recipe) -> tuple[str, ...]:

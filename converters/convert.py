@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from converters.calibration import load_calibration
 from converters.component import Converted, Progress, convert_component
@@ -17,8 +17,6 @@ from edge_runtime import __version__, plugins
 from edge_runtime.artifact import Artifact, write_artifact
 from edge_runtime.errors import OptionError
 from edge_runtime.manifest import Manifest
-
-TOOLS: Final = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +60,8 @@ def convert(request: Request, progress: Progress = lambda line: None) -> Convers
                 progress(f"{title}: {line}")
 
             components.append(convert_component(component, target, recipe, Path(folder), step))
-        manifest = _manifest(model, request, components, data.provenance)
-        files = {converted.source.name: converted.file for converted in components}
+        manifest = _manifest(model, request, components, data.provenance, target.tools)
+        files = {name: path for converted in components for name, path in converted.contents().items()}
         return Conversion(
             artifact=write_artifact(request.destination, manifest, files), components=tuple(components)
         )
@@ -81,9 +79,11 @@ def _check(request: Request, source: Source) -> Path:
     return checkpoint
 
 
-def _manifest(model: Model, request: Request, components: list[Converted], calibration: str) -> Manifest:
-    tools = {"nanoedge": __version__, **{name: version(name) for name in TOOLS}}
-    provenance: dict[str, Any] = {**model.provenance, "tools": tools}
+def _manifest(
+    model: Model, request: Request, components: list[Converted], calibration: str, tools: tuple[str, ...]
+) -> Manifest:
+    versions = {"nanoedge": __version__, **{name: version(name) for name in tools}}
+    provenance: dict[str, Any] = {**model.provenance, "tools": versions}
     if any(converted.parity.precision != "fp32" for converted in components):
         provenance["calibration"] = calibration
     return Manifest(

@@ -41,13 +41,19 @@ class Granularity(str, Enum):
 
 
 class Format(str, Enum):
-    """What a code stands for: a multiple of the scale, one of the 16 levels of NF4 (converters/nf4.py), or the upper
-    half of a float32.
+    """What a code stands for: a multiple of the scale, one of the 16 levels of NF4 (converters/nf4.py), the upper half
+    of a float32, half precision, or an entry in a table of values of its own.
     """
 
     INTEGER = "integer"
     NF4 = "nf4"
     BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    PALETTE = "palette"
+
+
+_PRECISIONS = {Format.NF4: "nf4", Format.BFLOAT16: "bf16", Format.FLOAT16: "fp16"}
+_INTEGERS_ONLY = ("reduced_range", "searched", "rank", "zero_points")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +65,8 @@ class WeightScheme:
     largest magnitude's, each group takes the one with the smallest squared error. `zero_points`: codes are unsigned and
     every group has a zero point of its own, which pays where a group's values lie to one side. `rank`: a float product
     of two thin matrices of this rank beside the integers takes up what rounding loses (converters/low_rank.py); 0 is
-    none. Blocks of NF4 go over the flattened (outputs, inputs), those of integers along the inputs.
+    none. Blocks of NF4 go over the flattened (outputs, inputs), those of integers along the inputs; a table of a palette
+    serves `group_size` outputs with all their inputs.
     """
 
     bits: int
@@ -72,7 +79,7 @@ class WeightScheme:
     zero_points: bool = False
 
     def __post_init__(self) -> None:
-        allowed = (16,) if self.format is Format.BFLOAT16 else (4, 8)
+        allowed = {Format.BFLOAT16: (16,), Format.FLOAT16: (16,), Format.PALETTE: (4,)}.get(self.format, (4, 8))
         if self.bits not in allowed:
             raise ConversionError("weights of this many bits are not written", got=self.bits, allowed=allowed)
         if (self.granularity is Granularity.BLOCK) != (self.group_size is not None):
@@ -86,8 +93,8 @@ class WeightScheme:
 
     @property
     def precision(self) -> str:
-        """Return what artifacts call it: `int8`, `int4`, `nf4`, `bf16`."""
-        return {Format.NF4: "nf4", Format.BFLOAT16: "bf16"}.get(self.format, f"int{self.bits}")
+        """Return what artifacts call it: `int8`, `int4`, `nf4`, `bf16`, `fp16`. A palette of 16 values is `int4` too."""
+        return _PRECISIONS.get(self.format, f"int{self.bits}")
 
     def _check_nf4(self) -> None:
         if self.bits != 4 or self.granularity is not Granularity.BLOCK:
@@ -96,8 +103,7 @@ class WeightScheme:
                 got=f"{self.bits} bits by {self.granularity.value}",
                 allowed="bits 4, granularity block",
             )
-        integers_only = [name for name in ("reduced_range", "searched", "rank", "zero_points") if getattr(self, name)]
-        if integers_only:
+        if integers_only := [name for name in _INTEGERS_ONLY if getattr(self, name)]:
             raise ConversionError("this belongs to format 'integer', not to NF4", got=", ".join(integers_only))
 
 

@@ -21,6 +21,21 @@ class Target(Protocol):
     def suffix(self) -> str:
         """The components' file suffix, with its dot."""
 
+    @property
+    def entry(self) -> str:
+        """Which file a component is opened by that is a folder in this format; empty when components are files."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether what runs here is what will run elsewhere, so that its times say something."""
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """The distributions that write the files, for the manifest."""
+
+    def departures(self, recipe: Recipe) -> str:
+        """Say in words what of a recipe this format holds in another way; empty if nothing."""
+
     def export(self, component: ComponentSource, destination: Path) -> None:
         """Write the component in 32-bit float; raises ConversionError."""
 

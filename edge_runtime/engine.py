@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from edge_runtime import plugins
 from edge_runtime.errors import EngineError, MissingExtraError
 from edge_runtime.manifest import Component
 from edge_runtime.tensors import Tensor, check_inputs
+
+ELSEWHERE: Final[Mapping[str, str]] = {
+    "coreml": "it runs on Apple devices: make an app of it with nanoedge export ios; nanoedge compare checks it here"
+}
+"""Target -> what to do with an artifact for machines that nanoedge itself doesn't run on."""
 
 RawRun: TypeAlias = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
@@ -74,10 +79,13 @@ def engine_for(target: str) -> Engine:
         if target in engine.targets:
             return engine
         known += engine.targets
-    if missing is not None:
+    if missing is not None and target not in ELSEWHERE:
         raise missing
     raise EngineError(
-        "no engine here runs the artifact's target", got=target, allowed=", ".join(known), hint="update nanoedge"
+        "no engine here runs the artifact's target",
+        got=target,
+        allowed=", ".join(known),
+        hint=ELSEWHERE.get(target, "update nanoedge"),
     )
 
 

@@ -10,7 +10,8 @@ import onnxruntime
 import torch
 
 from converters import graph
-from converters.quantise import quantise
+from converters.layers import layer_schemes
+from converters.quantise import initialisers_of, quantise
 from converters.quiet import quiet
 from converters.recipe import Recipe
 from converters.source import Arrays, ComponentSource
@@ -29,6 +30,13 @@ class OnnxTarget:
     """The ONNX file format (see converters/target.py)."""
 
     suffix = ".onnx"
+    entry = ""
+    timed = True
+    tools = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+    def departures(self, recipe: Recipe) -> str:
+        """Nothing: a recipe that ONNX can't hold is refused."""
+        return ""
 
     def export(self, component: ComponentSource, destination: Path) -> None:
         """Trace the torch module with dynamic sizes and write it in 32-bit float; raises ConversionError."""
@@ -41,7 +49,12 @@ class OnnxTarget:
 
     def quantise(self, component: ComponentSource, recipe: Recipe, exported: Path, destination: Path) -> str:
         """Write the exported graph as the recipe wants it and return the precision; raises ConversionError."""
-        model, precision = quantise(onnx.load(exported), recipe, component.calibration(), component.exclude)
+        model = onnx.load(exported)
+        module = component.module()
+        plan = layer_schemes(module, recipe, component.exclude)
+        held = initialisers_of(model, {name: value.detach().numpy() for name, value in module.named_parameters()})
+        schemes = {initialiser: plan[name] for initialiser, name in held.items() if name in plan}
+        model, precision = quantise(model, recipe, component.calibration(), schemes)
         graph.strip(model)
         _write(model, destination, component.name)
         return precision

@@ -1,0 +1,58 @@
+"""Which operations compute in half precision, all that the Neural Engine has: from the first learned layer to the last.
+
+Measured on this project's networks with the interpreter: half precision inside costs nothing to be seen, but what
+reads pixels and what writes them needs float32. The guided filter behind `restore` takes the difference of two squares
+of pixel values, up to 65025, where half precision steps by 32; row numbers of large photos need more than the 2048 that
+it counts to; and tables of tones, which the eye tells apart to 1 in 255, go through powers. Graphs without learned
+layers are made of nothing else, and so stay in float32 as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+PARAMETER: Final = "p_"
+"""What torch.export begins the names of learned tensors with. Constants of the arithmetic begin with `b_` and `c_`."""
+
+LEARNED: Final = ("conv", "conv_transpose", "linear", "gather", "matmul", "layer_norm")
+
+
+class BetweenLearnedLayers:
+    """Tells coremltools which operations of a float32 program to cast: those on a way from one layer to another."""
+
+    def __init__(self) -> None:
+        self._chosen: set[str] | None = None
+
+    def __call__(self, operation: Any) -> bool:
+        """Return whether the operation computes in half precision. The first call must see the program as it was."""
+        if self._chosen is None:
+            self._chosen = between_learned(operation.enclosing_block.operations)
+        return operation.name in self._chosen
+
+
+def between_learned(operations: Iterable[Any]) -> set[str]:
+    """Return the names of operations that are a learned layer, or have one before them and one behind them."""
+    ordered = list(operations)
+    learned = {each.name for each in ordered if is_learned(each)}
+    after, before = set(learned), set(learned)
+    for each in ordered:
+        if any(source.name in after for source in _sources(each)):
+            after.add(each.name)
+    for each in reversed(ordered):
+        if each.name in before:
+            before.update(source.name for source in _sources(each))
+    return after & before
+
+
+def is_learned(operation: Any) -> bool:
+    """Return whether an operation of a MIL program reads a learned tensor."""
+    return operation.op_type in LEARNED and any(
+        source.op_type == "const" and source.name.startswith(PARAMETER) for source in _sources(operation)
+    )
+
+
+def _sources(operation: Any) -> list[Any]:
+    """Return the operations whose results an operation reads."""
+    values = [one for value in operation.inputs.values() for one in (value if isinstance(value, (list, tuple)) else [value])]
+    return [value.op for value in values if value is not None and value.op is not None]
