@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from swift_modules import module
 from swift_modules import program as program_of
 from toolchains import Kotlin, Swift
 
-from edge_runtime.artifact import Artifact
+from edge_runtime.artifact import Artifact, write_artifact
 from edge_runtime.editor import EMBEDDED, Editor
 from edge_runtime.golden import LEAST_PSNR_DB
 from edge_runtime.request import EditRequest
@@ -81,6 +82,19 @@ def test_steps_and_notes_tell_what_happens(program: EditingProgram) -> None:
     masked = {"edits": [{"adjust": "inpaint", "amount": 1.0, "region": "masked"}]}
     edited = program.edit(Order(name="left out", photo=gray, plan=masked))
     assert any("no mask was given: inpaint" in note for note in edited.notes)
+
+
+def test_tiles_leave_no_seams(editor: Editor, tmp_path: Path) -> None:
+    """As with graphs of fixed sizes, here with graphs of any size: more, and smaller, tiles than phones need."""
+    embedded = Artifact.open(EMBEDDED)
+    sizes = [{"height": side, "width": side} for side in (96, 128)]
+    settings = {**embedded.manifest.settings, "fixed_sizes": {"render": sizes, "render_full": sizes}}
+    files = {part.name: embedded.path(part.name) for part in embedded.manifest.components}
+    artifact = write_artifact(tmp_path / "tiled", replace(embedded.manifest, settings=settings), files)
+    with EditingProgram(_kotlin(tmp_path), artifact) as program:
+        found = {order.name: _agreement(program, editor, order) for order in combined()}
+    worst = min(found.items(), key=lambda entry: entry[1])
+    assert worst[1] >= LEAST_PSNR_DB, worst
 
 
 def _agreement(program: EditingProgram, editor: Editor, order: Order) -> float:

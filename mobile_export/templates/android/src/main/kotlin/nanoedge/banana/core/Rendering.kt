@@ -25,7 +25,7 @@ internal class Rows(settings: Settings, edits: List<Edit>, val regions: List<Str
     }
 }
 
-/** The graphs `context` and `render`: one pass for each kind of region, each over all strips of the picture. */
+/** The graphs `context` and `render`: one pass for each kind of region, each over all pieces of the picture. */
 internal class Rendering(private val settings: Settings, private val running: Running, private val listen: Listener) {
     /** The whole photo with subject and background, then the skin, then the masked area. */
     fun rendered(photo: Picture, edits: List<Edit>, corrections: FloatArray, masks: Map<String, Plane>): Picture {
@@ -61,11 +61,11 @@ internal class Rendering(private val settings: Settings, private val running: Ru
             val mask = if (regional) masks.getValue(rows.regions[0]) else Plane(2, 2, FloatArray(4) { 1f })
             layers = context("context$suffix", picture, factor, mask, rows)
         }
-        val strip = Strip("render$suffix", factor, layers, rows)
+        val pass = Pass("render$suffix", factor, layers, rows)
         val result = Picture(picture.width, picture.height)
-        for ((top, bottom) in strips(picture.height, picture.width * rows.count, settings.stripPixels, factor)) {
-            listen(Step("render", 0.5 + 0.4 * top / picture.height))
-            paint(strip, picture, top, bottom, result)
+        for (tile in pieces(picture, pass)) {
+            listen(Step("render", 0.5 + 0.4 * tile.kept.top / picture.height))
+            paint(pass, picture, tile, result)
         }
         return result
     }
@@ -80,26 +80,43 @@ internal class Rendering(private val settings: Settings, private val running: Ru
         ))
     }
 
-    private class Strip(val graph: String, val factor: Int, val layers: Map<String, Tensor>, val rows: Rows)
+    private class Pass(val graph: String, val factor: Int, val layers: Map<String, Tensor>, val rows: Rows)
 
-    /** Render rows top until bottom, with a margin above and below so that no seam shows. */
-    private fun paint(strip: Strip, picture: Picture, top: Int, bottom: Int, result: Picture) {
-        val factor = strip.factor
-        val halo = parts(settings.haloRows, factor)
-        val first = maxOf(0, top / factor - halo)
-        val last = minOf(parts(picture.height, factor), parts(bottom, factor) + halo)
-        var cut = picture.cut(Box(first * factor, minOf(last * factor, picture.height), 0, picture.width))
-        var layers = strip.layers
-        if (layers.getValue("layers").shape[2] > 1) {
-            cut = filledBlocks(cut, factor)
-            layers = layers.mapValues { (_, layer) -> rowsOf(layer, first, last) }
+    /** What is rendered at once, with a margin so that no seam shows: strips, or tiles where graphs have fixed sizes. */
+    private fun pieces(picture: Picture, pass: Pass): List<Tile> {
+        val (width, height) = picture.width to picture.height
+        val margin = parts(settings.haloRows, pass.factor) * pass.factor
+        val sides = settings.fixedSizes[pass.graph].orEmpty().map { minOf(it.getValue("height"), it.getValue("width")) }
+        if (sides.isNotEmpty()) {
+            val covers = sides.distinct().associateWith { side ->
+                tiles(height, width, side / pass.factor * pass.factor, margin, pass.factor)
+            }
+            return covers.minBy { (side, cover) -> side.toLong() * side * cover.size }.value
         }
-        val window = listOf(first * factor, 0, picture.height, picture.width).map { it.toFloat() }.toFloatArray()
-        val edited = Picture.of(running.run(strip.graph, layers + mapOf(
+        return strips(height, width * pass.rows.count, settings.stripPixels, pass.factor).map { (top, bottom) ->
+            val seen = Box(maxOf(0, top / pass.factor * pass.factor - margin), minOf(height, bottom + margin), 0, width)
+            Tile(seen, Box(top, bottom, 0, width))
+        }
+    }
+
+    /** Render one piece, which begins where cells of the layers begin. */
+    private fun paint(pass: Pass, picture: Picture, tile: Tile, result: Picture) {
+        val (seen, kept) = tile
+        var cut = picture.cut(seen)
+        var layers = pass.layers
+        if (layers.getValue("layers").shape.drop(2) != listOf(1, 1)) {
+            cut = filledBlocks(cut, pass.factor)
+            val cells = Box(seen.top / pass.factor, parts(seen.bottom, pass.factor),
+                seen.left / pass.factor, parts(seen.right, pass.factor))
+            layers = layers.mapValues { (_, layer) -> cellsOf(layer, cells) }
+        }
+        val window = listOf(seen.top, seen.left, picture.height, picture.width).map { it.toFloat() }.toFloatArray()
+        val edited = Picture.of(running.run(pass.graph, layers + mapOf(
             "image" to cut.tensor(), "window" to FloatTensor(listOf(4), window),
-            "amounts" to strip.rows.amounts, "color" to strip.rows.colors,
+            "amounts" to pass.rows.amounts, "color" to pass.rows.colors,
         )).getValue("edited"))
-        result.paste(edited, Box(top - first * factor, bottom - first * factor, 0, picture.width), 0, top)
+        val inside = Box(kept.top - seen.top, kept.bottom - seen.top, kept.left - seen.left, kept.right - seen.left)
+        result.paste(edited, inside, kept.left, kept.top)
     }
 
     private companion object {
@@ -114,15 +131,15 @@ private fun neutral(rows: Int): Map<String, Tensor> = mapOf(
     "colors" to FloatTensor(listOf(1, 6, 1, 1), FloatArray(6)),
 )
 
-/** Rows first until last of (n, channels, height, width). */
-private fun rowsOf(layer: Tensor, first: Int, last: Int): Tensor {
+/** A box of (n, channels, height, width). */
+private fun cellsOf(layer: Tensor, box: Box): Tensor {
     val (count, channels, height, width) = layer.shape
     val from = layer.floats()
-    val piece = (last - first) * width
-    val result = FloatArray(count * channels * piece)
-    for (plane in 0 until count * channels) {
-        val start = (plane * height + first) * width
-        from.copyInto(result, plane * piece, start, start + piece)
+    val result = FloatArray(count * channels * box.height * box.width)
+    for (row in 0 until count * channels * box.height) {
+        val (plane, y) = row / box.height to box.top + row % box.height
+        val start = (plane * height + y) * width
+        from.copyInto(result, row * box.width, start + box.left, start + box.right)
     }
-    return FloatTensor(listOf(count, channels, last - first, width), result)
+    return FloatTensor(listOf(count, channels, box.height, box.width), result)
 }

@@ -46,6 +46,12 @@ class MaskLimits(members: Members) {
 
 /** The manifest's settings of nano-banana. */
 class Settings(members: Members) {
+    /** The sizes of graphs that have some alone, by the symbols of their tensors; none for graphs of any size. */
+    val fixedSizes: Map<String, List<Map<String, Int>>> = members.optional("fixed_sizes")?.let { graphs ->
+        graphs.names.associateWith { graph ->
+            graphs.list(graph).map { Members(it, "size").let { size -> size.names.associateWith(size::int) } }
+        }
+    }.orEmpty()
     val vocabulary = vocabulary(members.members("vocabulary"))
     val maxBytes = members.int("max_instruction_bytes")
     val maskPixels = members.int("mask_pixels")
@@ -104,6 +110,7 @@ class Members(value: Any?, private val place: String) {
     fun list(name: String): List<Any?> = typed<List<Any?>>(name)
     fun strings(name: String): List<String> = list(name).map { it as? String ?: missing(name) }
     fun members(name: String): Members = Members(values[name], name)
+    fun optional(name: String): Members? = values[name]?.let { Members(it, name) }
 
     private inline fun <reified T> typed(name: String): T = values[name] as? T ?: missing(name)
 
