@@ -8,7 +8,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 DATA ?= data
 
-.PHONY: serve install dev test test-all lint bench train gallery embed lock clean
+.PHONY: serve install dev test test-all lint bench train gallery embed bundles lock clean
 
 serve: $(VENV)/.runtime ## install the runtime (no torch) and serve on http://127.0.0.1:8080
 	$(BIN)/nanoedge serve --host $(HOST) --port $(PORT)
@@ -39,6 +39,9 @@ gallery: $(VENV)/.dev ## before and after of every kind of edit, into docs/galle
 
 embed: $(VENV)/.dev ## rebuild the embedded int8 artifact from the committed checkpoint
 	$(BIN)/python -m converters.embed
+
+bundles: $(VENV)/.runtime ## the folders for apps, into build/; the one for the web needs npm
+	rm -rf build/nano-banana-web && $(BIN)/nanoedge export web nano-banana -o build/nano-banana-web
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

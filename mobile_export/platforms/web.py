@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,8 +54,8 @@ class WebPlatform:
         """See `Platform.write`."""
         artifact, given = order.artifact, order.options.get(RUNTIME.name)
         values = {
-            "version": __version__, "artifact": artifact.version, "recipe": artifact.manifest.recipe,
-            "runtime": RUNTIME.spec,
+            "version": __version__, "numbers": _numbers(__version__), "artifact": artifact.version,
+            "recipe": artifact.manifest.recipe, "runtime": RUNTIME.spec,
         }
         templates.copy("web", folder, values)
         shutil.copytree(folder / "js", folder / _EXTENSION / "js")
@@ -65,6 +66,11 @@ class WebPlatform:
             _copy_files(package / "dist", (*WASM_FILES, *WEBGPU_FILES), folder / "ort")
             _copy_files(package / "dist", WASM_FILES, folder / _EXTENSION / "ort")
         return (Notice(part=RUNTIME.spec, licence="MIT", text=_LICENCE.read_text(encoding="utf-8")),)
+
+
+def _numbers(version: str) -> str:
+    """Return the version as browsers want it of an extension: up to four whole numbers."""
+    return ".".join(re.findall(r"\d+", version)[:4])
 
 
 def _copy_artifact(artifact: Artifact, folder: Path) -> None:

@@ -157,7 +157,7 @@ def expected(instruction: str, folder: Path = PHOTO_FOLDER) -> np.ndarray:
 
 
 def over_grey(pixels: np.ndarray) -> np.ndarray:
-    """The picture as it is seen: a canvas writes PNG from premultiplied colours, which rounds those that hardly show."""
+    """The picture as it is seen: a canvas writes PNG from premultiplied colours, so faint ones are rounded."""
     share = pixels[..., 3:].astype(float) / 255
     return pixels[..., :3] * share + 128 * (1 - share)
 

@@ -36,7 +36,7 @@ export function resizedForModel(picture, width, height, alpha = false) {
     let box = whole(source);
     const [x, y] = [source.width / width, source.height / height].map((by) => Math.trunc(by / REDUCING_GAP) || 1);
     if (x > 1 || y > 1) {
-        box = [source.width / x, source.height / y];
+        box = [source.width / x, source.height / y].map(Math.fround); // floats of 32 bits, as in Pillow
         source = reduced(source, x, y);
     }
     const result = resampled(source, width, height, "bilinear", box);
@@ -78,19 +78,26 @@ export function reduced(picture, x, y = x) {
 
 const whole = ({ width, height }) => [width, height];
 
-/** First along rows, then along columns; `box` is the part of the source that counts, from its corner. */
+/** `box` is the part of the source that counts, from its corner. Values are rounded between the two directions. */
 function resampled(source, width, height, filter, box) {
-    let { data } = source;
-    const channels = data.length / (source.width * source.height);
-    if (width !== source.width || box[0] !== source.width) {
-        const weights = coefficients(source.width, box[0], width, FILTERS[filter], isBytes(data));
-        data = along(data, weights, { lines: source.height, channels, step: channels, pitch: channels * source.width });
-    }
-    if (height !== source.height || box[1] !== source.height) {
-        const weights = coefficients(source.height, box[1], height, FILTERS[filter], isBytes(data));
-        data = down(data, weights, channels * width);
-    }
-    return { data, width, height };
+    const rows = (one) => scaledRows(one, width, box[0], FILTERS[filter]);
+    const columns = (one) => scaledColumns(one, height, box[1], FILTERS[filter]);
+    // as Pillow does from version 13 on: the direction that takes much more away goes first
+    const less = [source.width - width, source.height - height];
+    return less[1] > 0 && less[1] > 2 * less[0] ? rows(columns(source)) : columns(rows(source));
+}
+
+function scaledRows({ data, width, height }, wanted, covered, filter) {
+    if (width === wanted && width === covered) return { data, width, height };
+    const channels = data.length / (width * height);
+    const weights = coefficients(width, covered, wanted, filter, isBytes(data));
+    return { data: along(data, weights, height, channels), width: wanted, height };
+}
+
+function scaledColumns({ data, width, height }, wanted, covered, filter) {
+    if (height === wanted && height === covered) return { data, width, height };
+    const weights = coefficients(height, covered, wanted, filter, isBytes(data));
+    return { data: down(data, weights, data.length / height), width, height: wanted };
 }
 
 /** First source place and weights of every result, whole numbers of 22 bits for bytes. */
@@ -112,7 +119,8 @@ function coefficients(size, covered, wanted, { support, weight }, bytes) {
 const fixed = (share) => Math.trunc(share * (1 << PRECISION_BITS) + (share < 0 ? -0.5 : 0.5));
 const isBytes = (data) => data instanceof Uint8Array;
 
-function along(data, weights, { lines, channels, pitch }) {
+function along(data, weights, lines, channels) {
+    const pitch = data.length / lines;
     const result = new data.constructor(lines * weights.length * channels);
     const finish = finisher(data);
     for (let line = 0, to = 0; line < lines; line++) {
