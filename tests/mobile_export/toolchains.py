@@ -59,10 +59,10 @@ class Kotlin:
         ]
         _run(command)
 
-    def command(self, jar: Path, main: str, **properties: Path) -> list[str]:
-        """Return the command that runs a program."""
+    def command(self, jar: Path, main: str, resources: Sequence[Path] = (), **properties: Path) -> list[str]:
+        """Return the command that runs a program; `resources` are folders that it finds its resources in."""
         given = [f"-Dnanoedge.{name}={value}" for name, value in properties.items()]
-        return ["java", *given, "-cp", _path([jar, *self.libraries]), main]
+        return ["java", *given, "-cp", _path([jar, *self.libraries, *resources]), main]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import nanoedge.banana.core.ImageException
 import nanoedge.banana.core.Picture
 
 /** Rows that are converted at once: the copy between stays small for photos of any size. */
-private const val ROWS = 64
+private const val ROWS = 32
 
 /** The pixels of a bitmap in sRGB with straight alpha, as `getPixels` gives them. */
 internal fun pictureOf(bitmap: Bitmap): Picture {
