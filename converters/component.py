@@ -24,8 +24,9 @@ SLOWEST = 1.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """A written component. `note` says why it stayed float; times are medians on this machine, `float_milliseconds`
-    of the same component in float, NaN for a format that doesn't run here. `entry`: see Target; `file` is a folder then.
+    """A written component. `note` says why it stayed float, or what is not as the recipe says; times are medians on
+    this machine, `float_milliseconds` of the same component in float, NaN for a format that doesn't run here. With an
+    `entry` (see Target) `file` is a folder.
     """
 
     source: ComponentSource
@@ -106,7 +107,7 @@ def convert_component(
         return replace(exported, note=f"{precision} ran slower than float where it was converted: kept in float")
     _replace(quantised, file)
     notes = [f"layers {', '.join(kept)} stay in float, which is faster than {precision}"] if kept else []
-    note = "; ".join(filter(None, [*notes, target.departures(recipe)]))
+    note = "; ".join(filter(None, [*notes, target.departures(source, recipe)]))
     milliseconds = _milliseconds(target, runners[0], source)
     return replace(exported, parity=parity, milliseconds=milliseconds, note=note)
 

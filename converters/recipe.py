@@ -65,8 +65,8 @@ class WeightScheme:
     largest magnitude's, each group takes the one with the smallest squared error. `zero_points`: codes are unsigned and
     every group has a zero point of its own, which pays where a group's values lie to one side. `rank`: a float product
     of two thin matrices of this rank beside the integers takes up what rounding loses (converters/low_rank.py); 0 is
-    none. Blocks of NF4 go over the flattened (outputs, inputs), those of integers along the inputs; a table of a palette
-    serves `group_size` outputs with all their inputs.
+    none. Blocks of NF4 go over the flattened (outputs, inputs), those of integers along the inputs; a table of a
+    palette serves `group_size` outputs with all their inputs.
     """
 
     bits: int
@@ -93,7 +93,7 @@ class WeightScheme:
 
     @property
     def precision(self) -> str:
-        """Return what artifacts call it: `int8`, `int4`, `nf4`, `bf16`, `fp16`. A palette of 16 values is `int4` too."""
+        """Return what artifacts call it: `int8`, `int4`, `nf4`, `bf16`, `fp16`; `int4` for palettes too."""
         return _PRECISIONS.get(self.format, f"int{self.bits}")
 
     def _check_nf4(self) -> None:

@@ -33,8 +33,8 @@ class Target(Protocol):
     def tools(self) -> tuple[str, ...]:
         """The distributions that write the files, for the manifest."""
 
-    def departures(self, recipe: Recipe) -> str:
-        """Say in words what of a recipe this format holds in another way; empty if nothing."""
+    def departures(self, component: ComponentSource, recipe: Recipe) -> str:
+        """Say in words what of a recipe's plan for a component this format holds in another way; empty if nothing."""
 
     def export(self, component: ComponentSource, destination: Path) -> None:
         """Write the component in 32-bit float; raises ConversionError."""

@@ -65,9 +65,9 @@ class Component:
     """One file of an artifact, most often one graph, and the files that belong to it, such as its tensors.
 
     `file` is relative to the artifact's folder. `sha256` (64 hex digits) and `bytes` are those of `file` alone and stay
-    empty until `write_artifact` measures the files. `data` lie in the folder of `file` or below it. `note` is for people, for
-    instance why a graph stayed float. A tokenizer has no inputs and no outputs. Raises ArtifactError for a description
-    that is not usable.
+    empty until `write_artifact` measures the files. `data` lie in the folder of `file` or below it. `note` is for
+    people, for instance why a graph stayed float. A tokenizer has no inputs and no outputs. Raises ArtifactError for a
+    description that is not usable.
     """
 
     name: str

@@ -37,19 +37,19 @@ class Arguments:
         """Return a tuple of tensors."""
         return tuple(self._values[name])
 
-    def ints(self, name: str, default: tuple[int, ...] | None = None) -> list[int]:
+    def wholes(self, name: str, default: tuple[int, ...] | None = None) -> list[int]:
         """Return a list of whole numbers, of a constant or of what was computed."""
         if name not in self and default is not None:
             return list(default)
         return [int(value) for value in self.tensor(name).reshape(-1).tolist()]
 
-    def int(self, name: str, default: int | None = None) -> int:
+    def whole(self, name: str, default: int | None = None) -> int:
         """Return one whole number."""
         if name not in self and default is not None:
             return default
         return int(self.tensor(name).item())
 
-    def float(self, name: str, default: float | None = None) -> float:
+    def number(self, name: str, default: float | None = None) -> float:
         """Return one number."""
         if name not in self and default is not None:
             return default

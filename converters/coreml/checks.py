@@ -14,9 +14,9 @@ import numpy as np
 from converters.coreml.compression import HALF, UNPACKED, parameter_of
 from converters.coreml.folding import fold_batch_norms
 from converters.coreml.frontend import CARRIED
+from converters.coreml.interpreter import constants_of
 from converters.coreml.library import Model_pb2
 from converters.coreml.package import read_package
-from converters.coreml.interpreter import constants_of
 from converters.parity import signal_to_noise_db
 from converters.recipe import WeightScheme
 from converters.source import ComponentSource
@@ -60,10 +60,8 @@ def check_structure(folder: Path, component: ComponentSource) -> int:
 
 def _check_side(side: Any, described: TensorSpec, component: ComponentSource) -> None:
     array = side.type.multiArrayType
-    wanted = [
-        (max(1, component.dimensions[size][0]), component.dimensions[size][1]) if isinstance(size, str) else (size, size)
-        for size in described.shape
-    ]
+    allowed = {symbol: (max(1, low), high) for symbol, (low, high) in component.dimensions.items()}
+    wanted = [allowed[size] if isinstance(size, str) else (size, size) for size in described.shape]
     ranges = [(each.lowerBound, each.upperBound) for each in array.shapeRange.sizeRanges]
     found = ranges or [(size, size) for size in array.shape]
     # the size of an output that changes with the inputs is not stated at all

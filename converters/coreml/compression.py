@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.coreml.frontend import Traced
-from converters.coreml.library import IOS17, ScopeInfo, builder, types
+from converters.coreml.library import IOS17, Builder, ScopeInfo, types
 from converters.coreml.weight_forms import fitted, palette
 from converters.recipe import Format, LayerScheme, WeightScheme
 from converters.slabs import Rounded, round_matrix
@@ -35,7 +35,7 @@ def compress(traced: Traced, plan: Mapping[str, LayerScheme], minimum: Any) -> d
     done = {}
     for operation in list(traced.program.functions["main"].operations):
         parameter = parameter_of(operation.name, traced.parameters) if operation.op_type == "const" else None
-        if parameter in plan and operation.outputs[0].child_ops:
+        if parameter is not None and parameter in plan and operation.outputs[0].child_ops:
             scheme = plan[parameter].weights
             if scheme.format is not Format.FLOAT16:
                 scheme = fitted(scheme, int(np.prod(operation.outputs[0].shape[1:])))
@@ -54,16 +54,16 @@ def _replace(constant: Any, scheme: WeightScheme, minimum: Any) -> None:
     origin = [
         ScopeInfo(source=source, data=data) for source, data in constant.scopes.items() if source.name in _ORIGINS
     ]
-    with constant.enclosing_block, builder.scope(*origin):
+    with constant.enclosing_block, Builder.scope(*origin):
         place = {"name": constant.name + UNPACKED, "before_op": constant}
         if scheme.format is Format.PALETTE:
-            compressed = builder.constexpr_lut_to_dense(**_tables(weight, scheme, dtype), **place)
+            compressed = Builder.constexpr_lut_to_dense(**_tables(weight, scheme, dtype), **place)
         else:
             parts = _integers(weight, scheme, dtype, table)
             if minimum == IOS17:
-                compressed = builder.constexpr_affine_dequantize(**_for_ios17(parts, table), **place)
+                compressed = Builder.constexpr_affine_dequantize(**_for_ios17(parts, table), **place)
             else:
-                compressed = builder.constexpr_blockwise_shift_scale(**parts, **place)
+                compressed = Builder.constexpr_blockwise_shift_scale(**parts, **place)
     block = constant.enclosing_block
     block.replace_uses_of_var_after_op(
         anchor_op=compressed.op, old_var=value, new_var=compressed, force_replace=True, no_check_var_types=True

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.fx.experimental import _config as tracing
 
 from converters.coreml.folding import fold_batch_norms
 from converters.coreml.library import coremltools, silent
@@ -68,7 +69,7 @@ def exported_program(component: ComponentSource) -> torch.export.ExportedProgram
         for spec in component.inputs
     )
     # sizes of 1 are no special case, and what holds for the traced size alone is checked in the run, not demanded now
-    with quiet(), torch.fx.experimental._config.patch(backed_size_oblivious=True):
+    with quiet(), tracing.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
         try:
             program = torch.export.export(
                 Carried(fold_batch_norms(component.module())),

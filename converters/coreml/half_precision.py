@@ -54,5 +54,5 @@ def is_learned(operation: Any) -> bool:
 
 def _sources(operation: Any) -> list[Any]:
     """Return the operations whose results an operation reads."""
-    values = [one for value in operation.inputs.values() for one in (value if isinstance(value, (list, tuple)) else [value])]
-    return [value.op for value in values if value is not None and value.op is not None]
+    given = [value if isinstance(value, (list, tuple)) else [value] for value in operation.inputs.values()]
+    return [value.op for values in given for value in values if value is not None and value.op is not None]

@@ -52,6 +52,7 @@ class Interpreter:
         """Read the package and unpack its weights; raises ConversionError for what can't be read or run."""
         self.specification, program = read_package(folder)
         function = program.functions["main"]
+        self.operations: tuple[Any, ...] = tuple(function.operations)
         self._inputs = {name: _dtype(value) for name, value in function.inputs.items()}
         self._outputs = tuple(value.name for value in function.outputs)
         self._steps = _steps(function, folder.name)

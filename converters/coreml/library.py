@@ -1,4 +1,4 @@
-"""coremltools, imported without its remarks about versions of torch and about Apple's own library, which only Macs have.
+"""coremltools, imported without its remarks about versions of torch and Apple's own library, which only Macs have.
 
 Everything else here takes it from this module, so that nobody imports it first.
 """
@@ -28,7 +28,7 @@ def silent() -> Iterator[None]:
 
 with silent():
     import coremltools
-    from coremltools.converters.mil import Builder as builder
+    from coremltools.converters.mil import Builder
     from coremltools.converters.mil import register_torch_op as register_torch_op
     from coremltools.converters.mil.frontend.milproto.load import load as load_program
     from coremltools.converters.mil.frontend.torch import ops as torch_translations
@@ -42,9 +42,9 @@ IOS18: Final[Any] = coremltools.target.iOS18
 __all__ = [
     "IOS17",
     "IOS18",
+    "Builder",
     "Model_pb2",
     "ScopeInfo",
-    "builder",
     "coremltools",
     "load_program",
     "register_torch_op",

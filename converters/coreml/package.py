@@ -24,6 +24,8 @@ _AUTHOR: Final = "com.apple.CoreML"
 _MODEL: Final = PurePosixPath(_AUTHOR, "model.mlmodel")
 _WEIGHTS: Final = PurePosixPath(_AUTHOR, "weights")
 _WEIGHT_FILE: Final = "weight.bin"
+MODEL: Final = f"Data/{_MODEL}"
+WEIGHTS: Final = f"Data/{_WEIGHTS / _WEIGHT_FILE}"
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_DNS, "mlpackage.nanoedge")
 
 

@@ -1,4 +1,4 @@
-"""What coremltools 9 can't translate of torch.export's graphs, or translates wrongly, for the modules of this project."""
+"""What coremltools 9 can't translate of torch.export's graphs, or translates wrongly, in this project's modules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from converters.coreml.library import builder, register_torch_op, torch_translations
+from converters.coreml.library import Builder, register_torch_op, torch_translations
 
 _ATEN: Final = torch.ops.aten
 
@@ -35,9 +35,9 @@ def _upsample_bilinear(context: Any, node: Any) -> None:
     if size is None:
         torch_translations.upsample_bilinear2d(context, node)
         return
-    shape = builder.concat(values=list(size), axis=0) if isinstance(size, (list, tuple)) else size
+    shape = Builder.concat(values=list(size), axis=0) if isinstance(size, (list, tuple)) else size
     context.add(
-        builder.resize(
+        Builder.resize(
             x=image,
             shape=shape,
             resized_dims=np.uint32(2),
@@ -51,10 +51,10 @@ def _upsample_bilinear(context: Any, node: Any) -> None:
 def _floor_divide(context: Any, node: Any) -> None:
     """Divide sizes. coremltools makes floats of the result, which then is no size any more."""
     size, divisor = torch_translations._get_inputs(context, node, expected=2)
-    context.add(builder.floor_div(x=size, y=divisor, name=node.name))
+    context.add(Builder.floor_div(x=size, y=divisor, name=node.name))
 
 
 def _reciprocal(context: Any, node: Any) -> None:
     """Divide 1. coremltools writes MIL's `inverse`, which adds 0.0001 first: 57 dB of 90 in the layers of `context`."""
     (x,) = torch_translations._get_inputs(context, node, expected=1)
-    context.add(builder.real_div(x=np.float32(1.0), y=x, name=node.name))
+    context.add(Builder.real_div(x=np.float32(1.0), y=x, name=node.name))

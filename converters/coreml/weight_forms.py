@@ -12,6 +12,7 @@ that `reduced_range` leaves out saves old x86 processors from overflow; no Apple
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -45,9 +46,9 @@ def minimum_system(schemes: list[LayerScheme]) -> Any:
     return IOS18 if any(scheme.weights.bits < 8 for scheme in schemes) else IOS17
 
 
-def departures(recipe: Recipe) -> str:
-    """Say in words what of a recipe is carried out in another way; empty if nothing is."""
-    return FLOATS if any(scheme.activations for scheme in recipe.layers.values()) else ""
+def departures(schemes: Iterable[LayerScheme]) -> str:
+    """Say in words what of a plan is carried out in another way; empty if nothing is."""
+    return FLOATS if any(scheme.activations for scheme in schemes) else ""
 
 
 def fitted(scheme: WeightScheme, inputs: int) -> WeightScheme:
@@ -57,7 +58,9 @@ def fitted(scheme: WeightScheme, inputs: int) -> WeightScheme:
     return scheme
 
 
-def palette(weight: NDArray[np.float32], entries: int, rounds: int = 40) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def palette(
+    weight: NDArray[np.float32], entries: int, rounds: int = 40
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Return each value's index into `entries` levels, and the levels, sorted: k-means in one dimension (Lloyd 1982).
 
     It begins at quantiles, so that the same weights always give the same levels.

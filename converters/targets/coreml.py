@@ -18,7 +18,7 @@ from converters.coreml.library import IOS17, coremltools
 from converters.coreml.package import CONTENTS, write_package
 from converters.coreml.running import run_described
 from converters.coreml.weight_forms import check_expressible, departures, minimum_system
-from converters.layers import layer_schemes, precision_of
+from converters.layers import planned_layers, precision_of
 from converters.recipe import Recipe
 from converters.source import Arrays, ComponentSource
 from converters.target import Runner
@@ -35,9 +35,9 @@ class CoreMLTarget:
     timed = False
     tools = ("torch", "coremltools")
 
-    def departures(self, recipe: Recipe) -> str:
+    def departures(self, component: ComponentSource, recipe: Recipe) -> str:
         """Say what of a recipe's plan Core ML holds in another way."""
-        return departures(recipe)
+        return departures(planned_layers(component, recipe).values())
 
     def export(self, component: ComponentSource, destination: Path) -> None:
         """Trace the module with dynamic sizes and write it in 32-bit float for iOS 17; raises ConversionError."""
@@ -52,7 +52,7 @@ class CoreMLTarget:
         It is traced again, as half precision changes the whole program. Raises ConversionError.
         """
         check_expressible(recipe)
-        plan = layer_schemes(component.module(), recipe, component.exclude)
+        plan = planned_layers(component, recipe)
         minimum = minimum_system(list(plan.values()))
         precision = coremltools.transform.FP16ComputePrecision(op_selector=BetweenLearnedLayers())
         program = traced(component, minimum, precision)

@@ -34,7 +34,7 @@ class OnnxTarget:
     timed = True
     tools = ("torch", "onnx", "onnxscript", "onnxruntime")
 
-    def departures(self, recipe: Recipe) -> str:
+    def departures(self, component: ComponentSource, recipe: Recipe) -> str:
         """Nothing: a recipe that ONNX can't hold is refused."""
         return ""
 

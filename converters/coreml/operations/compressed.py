@@ -15,7 +15,7 @@ Operation = Callable[[Arguments], Tensor]
 
 def affine_dequantize(given: Arguments) -> Tensor:
     """8-bit codes with a scale and a zero point, or one of each along an axis (iOS 16 and later)."""
-    codes, axis = given.tensor("quantized_data").float(), given.int("axis")
+    codes, axis = given.tensor("quantized_data").float(), given.whole("axis")
     shape = [-1 if place == axis % codes.ndim else 1 for place in range(codes.ndim)]
     scale, zero = (_along(given.tensor(name).float(), shape) for name in ("scale", "zero_point"))
     return (codes - zero) * scale

@@ -28,7 +28,7 @@ def _binary(function: Callable[[Tensor, Tensor], Tensor]) -> Operation:
 
 def _with_epsilon(function: Callable[[Tensor], Tensor], epsilon: float) -> Operation:
     """Return what adds its epsilon first, to stay away from a pole. The program says it; this is the default."""
-    return lambda given: function(given.tensor() + given.float("epsilon", epsilon))
+    return lambda given: function(given.tensor() + given.number("epsilon", epsilon))
 
 
 def cast(given: Arguments) -> Tensor:
@@ -41,7 +41,7 @@ def cast(given: Arguments) -> Tensor:
 
 def clip(given: Arguments) -> Tensor:
     """Limit to alpha..beta."""
-    return given.tensor().clamp(given.float("alpha"), given.float("beta"))
+    return given.tensor().clamp(given.number("alpha"), given.number("beta"))
 
 
 def gelu(given: Arguments) -> Tensor:

@@ -1,4 +1,4 @@
-"""Operations with weights, normalisations, pooling, and changes of size. Pictures are (batch, channels, height, width)."""
+"""Operations with weights, normalisations, pooling, changes of size. Pictures are (batch, channels, height, width)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def conv(given: Arguments) -> Tensor:
     """Convolve (batch, channels, ...) with weight (outputs, channels / groups, ...)."""
     x, weight = given.tensor(), given.tensor("weight")
     rank = weight.ndim - 2
-    strides, dilations = (given.ints(name, (1,) * rank) for name in ("strides", "dilations"))
+    strides, dilations = (given.wholes(name, (1,) * rank) for name in ("strides", "dilations"))
     x = functional.pad(x, _padding(given, rank, weight.shape[2:], dilations))
     result: Tensor = _CONVOLVE[rank](
-        x, weight, given.optional("bias"), strides, 0, dilations, given.int("groups", 1)
+        x, weight, given.optional("bias"), strides, 0, dilations, given.whole("groups", 1)
     )
     return result
 
@@ -32,9 +32,9 @@ def conv_transpose(given: Arguments) -> Tensor:
     """Convolve the other way, weight (channels, outputs / groups, ...); the result is cut by the padding."""
     x, weight = given.tensor(), given.tensor("weight")
     rank = weight.ndim - 2
-    strides, dilations = (given.ints(name, (1,) * rank) for name in ("strides", "dilations"))
+    strides, dilations = (given.wholes(name, (1,) * rank) for name in ("strides", "dilations"))
     result: Tensor = _TRANSPOSED[rank](
-        x, weight, given.optional("bias"), strides, 0, 0, given.int("groups", 1), dilations
+        x, weight, given.optional("bias"), strides, 0, 0, given.whole("groups", 1), dilations
     )
     cut = _padding(given, rank, weight.shape[2:], dilations)
     return functional.pad(result, [-number for number in cut])
@@ -44,11 +44,11 @@ def _padding(given: Arguments, rank: int, kernel: tuple[int, ...], dilations: li
     """Return what torch's pad takes: pairs, the last axis first."""
     kind = given.text("pad_type", "valid")
     if kind == "same":  # only with stride 1 here, where it doesn't depend on the size
-        assert given.ints("strides", (1,) * rank) == [1] * rank
+        assert given.wholes("strides", (1,) * rank) == [1] * rank
         wide = [(size - 1) * dilation for size, dilation in zip(kernel, dilations, strict=True)]
         pairs = [(each // 2, each - each // 2) for each in wide]
     else:
-        amounts = given.ints("pad", (0,) * (2 * rank)) if kind == "custom" else [0] * (2 * rank)
+        amounts = given.wholes("pad", (0,) * (2 * rank)) if kind == "custom" else [0] * (2 * rank)
         pairs = [(amounts[i], amounts[i + 1]) for i in range(0, 2 * rank, 2)]
     return [number for pair in reversed(pairs) for number in pair]
 
@@ -74,19 +74,19 @@ def attention(given: Arguments) -> Tensor:
 
 def layer_norm(given: Arguments) -> Tensor:
     """Normalise over axes, which are the last ones here."""
-    x, axes = given.tensor(), given.ints("axes")
+    x, axes = given.tensor(), given.wholes("axes")
     last = sorted(axis % x.ndim for axis in axes)
     assert last == list(range(x.ndim - len(last), x.ndim))
     shape = [x.shape[axis] for axis in last]
     return functional.layer_norm(
-        x, shape, given.optional("gamma"), given.optional("beta"), given.float("epsilon", 1e-5)
+        x, shape, given.optional("gamma"), given.optional("beta"), given.number("epsilon", 1e-5)
     )
 
 
 def instance_norm(given: Arguments) -> Tensor:
     """Normalise every channel of every picture."""
     return functional.instance_norm(
-        given.tensor(), None, None, given.optional("gamma"), given.optional("beta"), eps=given.float("epsilon", 1e-5)
+        given.tensor(), None, None, given.optional("gamma"), given.optional("beta"), eps=given.number("epsilon", 1e-5)
     )
 
 
@@ -94,24 +94,28 @@ def batch_norm(given: Arguments) -> Tensor:
     """Normalise by stored statistics."""
     return functional.batch_norm(
         given.tensor(), given.tensor("mean"), given.tensor("variance"), given.optional("gamma"),
-        given.optional("beta"), eps=given.float("epsilon", 1e-5),
+        given.optional("beta"), eps=given.number("epsilon", 1e-5),
     )  # fmt: skip
 
 
 def max_pool(given: Arguments) -> Tensor:
     """Take the largest of each window; what is padded never is."""
-    return functional.max_pool2d(_pooled_over(given, -torch.inf), given.ints("kernel_sizes"), given.ints("strides", (1, 1)))
+    return functional.max_pool2d(_pooled(given, -torch.inf), given.wholes("kernel_sizes"), _steps(given))
 
 
 def avg_pool(given: Arguments) -> Tensor:
     """Take the mean of each window, padding included."""
     assert not given.flag("exclude_padding_from_average")
-    return functional.avg_pool2d(_pooled_over(given, 0.0), given.ints("kernel_sizes"), given.ints("strides", (1, 1)))
+    return functional.avg_pool2d(_pooled(given, 0.0), given.wholes("kernel_sizes"), _steps(given))
 
 
-def _pooled_over(given: Arguments, value: float) -> Tensor:
+def _steps(given: Arguments) -> list[int]:
+    return given.wholes("strides", (1, 1))
+
+
+def _pooled(given: Arguments, value: float) -> Tensor:
     assert not given.flag("ceil_mode")
-    kernel = tuple(given.ints("kernel_sizes"))
+    kernel = tuple(given.wholes("kernel_sizes"))
     return functional.pad(given.tensor(), _padding(given, len(kernel), kernel, [1] * len(kernel)), value=value)
 
 
@@ -128,14 +132,14 @@ def upsample_nearest_neighbor(given: Arguments) -> Tensor:
 
 
 def _factors(given: Arguments) -> list[float]:
-    return [given.float("scale_factor_height", 1.0), given.float("scale_factor_width", 1.0)]
+    return [given.number("scale_factor_height", 1.0), given.number("scale_factor_width", 1.0)]
 
 
 def resize(given: Arguments) -> Tensor:
     """Enlarge or reduce the last two axes to a size that may be computed; the emitted way of sampling alone."""
-    assert given.int("resized_dims") == 2 and given.text("interpolation_mode", "LINEAR") == "LINEAR"
+    assert given.whole("resized_dims") == 2 and given.text("interpolation_mode", "LINEAR") == "LINEAR"
     assert given.text("sampling_mode", "DEFAULT") == "UNALIGN_CORNERS"
-    x, size = given.tensor(), given.ints("shape")[-2:]
+    x, size = given.tensor(), given.wholes("shape")[-2:]
     size = [wanted or kept for wanted, kept in zip(size, x.shape[-2:], strict=True)]
     return functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
 

@@ -17,7 +17,7 @@ def _reduced(function: Callable[..., Tensor]) -> Operation:
 
     def reduce(given: Arguments) -> Tensor:
         x = given.tensor()
-        axes = given.ints("axes", tuple(range(x.ndim)))
+        axes = given.wholes("axes", tuple(range(x.ndim)))
         return function(x, dim=axes, keepdim=given.flag("keep_dims"))
 
     return reduce
@@ -26,12 +26,12 @@ def _reduced(function: Callable[..., Tensor]) -> Operation:
 def cumsum(given: Arguments) -> Tensor:
     """Add up along an axis; neither reversed nor exclusive sums are emitted."""
     assert not given.flag("exclusive") and not given.flag("reverse")
-    return torch.cumsum(given.tensor(), given.int("axis", 0)).to(given.tensor().dtype)
+    return torch.cumsum(given.tensor(), given.whole("axis", 0)).to(given.tensor().dtype)
 
 
 def softmax(given: Arguments) -> Tensor:
     """Return shares along an axis."""
-    return torch.softmax(given.tensor(), given.int("axis", -1))
+    return torch.softmax(given.tensor(), given.whole("axis", -1))
 
 
 OPERATIONS: Final[Mapping[str, Operation]] = {

@@ -21,20 +21,20 @@ def shape(given: Arguments) -> Tensor:
 
 def reshape(given: Arguments) -> Tensor:
     """Reshape; 0 keeps a size, -1 is what remains."""
-    x, wanted = given.tensor(), given.ints("shape")
+    x, wanted = given.tensor(), given.wholes("shape")
     return x.reshape([x.shape[axis] if size == 0 else size for axis, size in enumerate(wanted)])
 
 
 def transpose(given: Arguments) -> Tensor:
     """Reorder axes."""
-    return given.tensor().permute(given.ints("perm"))
+    return given.tensor().permute(given.wholes("perm"))
 
 
 def expand_dims(given: Arguments) -> Tensor:
     """Put in axes of size 1, at places of the result."""
     x = given.tensor()
-    rank = x.ndim + len(given.ints("axes"))
-    for axis in sorted(axis % rank for axis in given.ints("axes")):
+    rank = x.ndim + len(given.wholes("axes"))
+    for axis in sorted(axis % rank for axis in given.wholes("axes")):
         x = x.unsqueeze(axis)
     return x
 
@@ -42,34 +42,34 @@ def expand_dims(given: Arguments) -> Tensor:
 def squeeze(given: Arguments) -> Tensor:
     """Take out axes of size 1."""
     x = given.tensor()
-    axes = given.ints("axes", tuple(axis for axis, size in enumerate(x.shape) if size == 1))
+    axes = given.wholes("axes", tuple(axis for axis, size in enumerate(x.shape) if size == 1))
     return x.squeeze(tuple(axes))
 
 
 def concat(given: Arguments) -> Tensor:
     """Join along an axis; scalars make a vector."""
     assert not given.flag("interleave")
-    return torch.cat([torch.atleast_1d(value) for value in given.tensors()], given.int("axis"))
+    return torch.cat([value.reshape(value.shape or (1,)) for value in given.tensors()], given.whole("axis"))
 
 
 def stack(given: Arguments) -> Tensor:
     """Join along a new axis."""
-    return torch.stack(given.tensors(), given.int("axis"))
+    return torch.stack(given.tensors(), given.whole("axis"))
 
 
 def split(given: Arguments) -> tuple[Tensor, ...]:
     """Cut along an axis, into given sizes or a number of equal parts."""
-    x, axis = given.tensor(), given.int("axis")
+    x, axis = given.tensor(), given.whole("axis")
     if "split_sizes" in given:
-        return torch.split(x, given.ints("split_sizes"), axis)
-    return torch.tensor_split(x, given.int("num_splits"), axis)
+        return torch.split(x, given.wholes("split_sizes"), axis)
+    return torch.tensor_split(x, given.whole("num_splits"), axis)
 
 
 def slice_by_index(given: Arguments) -> Tensor:
     """Cut begin..end of every axis, in steps; masks say where an axis is whole on a side, or dropped."""
     x = given.tensor()
-    begin, end = given.ints("begin"), given.ints("end")
-    stride = given.ints("stride", (1,) * x.ndim)
+    begin, end = given.wholes("begin"), given.wholes("end")
+    stride = given.wholes("stride", (1,) * x.ndim)
     begins, ends, dropped = (given.flags(f"{name}_mask", x.ndim) for name in ("begin", "end", "squeeze"))
     for axis in range(x.ndim):
         if dropped[axis]:
@@ -94,12 +94,12 @@ def _narrowed(x: Tensor, axis: int, chosen: Tensor, step: int) -> Tensor:
 
 def pad(given: Arguments) -> Tensor:
     """Pad the last axes: a pair of numbers an axis, in the axes' order, which is the opposite of torch's."""
-    x, amounts = given.tensor(), given.ints("pad")
+    x, amounts = given.tensor(), given.wholes("pad")
     pairs = [(amounts[i], amounts[i + 1]) for i in range(0, len(amounts), 2)]
     flat = [number for pair in reversed(pairs) for number in pair]
     mode = PADDING[given.text("mode", "constant")]
     if mode == "constant":
-        return functional.pad(x, flat, value=given.float("constant_val", 0.0))
+        return functional.pad(x, flat, value=given.number("constant_val", 0.0))
     while flat[-2:] == [0, 0]:  # torch repeats and mirrors over the last axes alone
         flat = flat[:-2]
     return functional.pad(x, flat, mode=mode) if flat else x
@@ -107,17 +107,17 @@ def pad(given: Arguments) -> Tensor:
 
 def tile(given: Arguments) -> Tensor:
     """Repeat along every axis."""
-    return given.tensor().repeat(given.ints("reps"))
+    return given.tensor().repeat(given.wholes("reps"))
 
 
 def reverse(given: Arguments) -> Tensor:
     """Mirror along axes."""
-    return given.tensor().flip(given.ints("axes"))
+    return given.tensor().flip(given.wholes("axes"))
 
 
 def fill(given: Arguments) -> Tensor:
     """Return a tensor of one value."""
-    return given.tensor("value").reshape(()).expand(given.ints("shape")).clone()
+    return given.tensor("value").reshape(()).expand(given.wholes("shape")).clone()
 
 
 def fill_like(given: Arguments) -> Tensor:
@@ -132,22 +132,23 @@ def range_1d(given: Arguments) -> Tensor:
 
 
 def gather(given: Arguments) -> Tensor:
-    """Take slices along an axis."""
-    x, indices, axis = given.tensor(), given.tensor("indices"), given.int("axis", 0)
-    assert given.int("batch_dims", 0) == 0
+    """Take slices along an axis; negative places count from the end."""
+    x, indices, axis = given.tensor(), given.tensor("indices"), given.whole("axis", 0)
+    assert given.whole("batch_dims", 0) == 0
     axis %= x.ndim
-    taken = x.index_select(axis, indices.reshape(-1).long() % x.shape[axis])
+    places = torch.where(indices < 0, indices + x.shape[axis], indices)
+    taken = x.index_select(axis, places.reshape(-1).long())
     return taken.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
 def gather_along_axis(given: Arguments) -> Tensor:
     """Take one element a place, along an axis."""
-    return torch.gather(given.tensor(), given.int("axis", 0), given.tensor("indices").long())
+    return torch.gather(given.tensor(), given.whole("axis", 0), given.tensor("indices").long())
 
 
 def pixel_shuffle(given: Arguments) -> Tensor:
     """Make squares of pixels from channels."""
-    return functional.pixel_shuffle(given.tensor(), given.int("upscale_factor"))
+    return functional.pixel_shuffle(given.tensor(), given.whole("upscale_factor"))
 
 
 OPERATIONS: Final[Mapping[str, Callable[[Arguments], Tensor | tuple[Tensor, ...]]]] = {
