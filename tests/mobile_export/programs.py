@@ -17,9 +17,11 @@ from conversation import Message, Tensor, receive, send, text
 from PIL import Image
 
 from edge_runtime.artifact import Artifact
-from edge_runtime.engine import Session, engine_for
+from edge_runtime.engine import engine_for
+from edge_runtime.manifest import Component
 
 Answer = Callable[[Message], Message]
+Run = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +48,12 @@ class GraphRunner:
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
         self._open = ExitStack()
-        self._sessions: dict[str, Session] = {}
+        self._runs: dict[str, Run] = {}
 
     def run(self, name: str, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        if name not in self._sessions:
-            component = self.artifact.manifest.component(name)
-            engine = engine_for(self.artifact.manifest.target)
-            session = engine.open(self.artifact.path(name), component, threads=2)
-            self._sessions[name] = self._open.enter_context(session)
-        return self._sessions[name].run(inputs)
+        if name not in self._runs:
+            self._runs[name] = self._opened(name)
+        return self._runs[name](inputs)
 
     def asked(self, message: Message) -> Message:
         """Answer `run NAME` with the graph's outputs."""
@@ -62,6 +61,13 @@ class GraphRunner:
 
     def close(self) -> None:
         self._open.close()
+
+    def _opened(self, name: str) -> Run:
+        component, path = self.artifact.manifest.component(name), self.artifact.path(name)
+        if self.artifact.manifest.target == "coreml":
+            return _interpreted(path.parent, component)
+        engine = engine_for(self.artifact.manifest.target)
+        return self._open.enter_context(engine.open(path, component, threads=2)).run
 
 
 class Program:
@@ -128,6 +134,15 @@ class EditingProgram:
     ) -> None:
         self._program.__exit__(kind, error, trace)
         self._graphs.close()
+
+
+def _interpreted(package: Path, component: Component) -> Run:
+    """Run a Core ML package in the converter's interpreter, as nothing else on this system does."""
+    from converters.coreml.interpreter import Interpreter
+    from converters.coreml.running import run_described
+
+    interpreter, sides = Interpreter(package), (component.inputs, component.outputs)
+    return lambda inputs: run_described(interpreter, inputs, sides)
 
 
 class CoreMLDevice:
