@@ -1,4 +1,4 @@
-"""The Android bundle: written, compiled, and run on a JVM, with the real LiteRT behind stand-ins (kotlin/stubs)."""
+"""The Android bundle as it is written; test_built_bundles.py compiles and runs it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from conversation import Message, Tensor, text
-from programs import Answer, Program
-from toolchains import Kotlin
+from android_program import ASSETS
 
 from edge_runtime import golden
 from edge_runtime.artifact import Artifact, write_artifact
@@ -23,46 +18,7 @@ from mobile_export.platform import Order
 from mobile_export.platforms.android import PLATFORM
 from mobile_export.templates import TEMPLATES
 
-HERE = Path(__file__).parent
 KOTLIN_FILES = sorted((TEMPLATES / "android").rglob("*.kt"))
-ASSETS = "src/main/assets"
-
-
-class LiteRTDevice:
-    """What the stand-in for LiteRT's Java classes asks for, by a file's digest: its signatures, and runs of them."""
-
-    def __init__(self, artifact: Artifact) -> None:
-        self._files = {part.sha256: artifact.path(part.name) for part in artifact.manifest.components}
-        self._interpreters: dict[str, Any] = {}
-        self.runs: dict[str, int] = {}
-        self.answers: Mapping[str, Answer] = {"interpreter": self._answered}
-
-    def _answered(self, message: Message) -> Message:
-        _, digest, question, *key = message.words
-        interpreter = self._interpreter(digest)
-        if question == "describe":
-            lines = [line for name in interpreter.get_signature_list() for line in _described(interpreter, name)]
-            return Message(words=["described"], tensors={"signatures": text("\n".join(lines))})
-        name = f"{self._files[digest].stem} {key[0]}"
-        self.runs[name] = self.runs.get(name, 0) + 1
-        given: dict[str, Tensor] = {name: value for name, value in message.tensors.items() if name != "-"}
-        return Message(words=["ran"], tensors=interpreter.get_signature_runner(key[0])(**given))
-
-    def _interpreter(self, digest: str) -> Any:
-        from ai_edge_litert.interpreter import Interpreter
-
-        if digest not in self._interpreters:
-            self._interpreters[digest] = Interpreter(model_path=str(self._files[digest]), num_threads=2)
-        return self._interpreters[digest]
-
-
-def _described(interpreter: Any, signature: str) -> list[str]:
-    runner = interpreter.get_signature_runner(signature)
-    sides = {"input": runner.get_input_details(), "output": runner.get_output_details()}
-    return [
-        f"{signature} {side} {name} {np.dtype(entry['dtype']).name} {'x'.join(map(str, entry['shape']))}"
-        for side, entries in sides.items() for name, entry in entries.items()
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -105,15 +61,6 @@ def test_no_number_of_the_manifest_stands_in_the_code(disguised: Artifact) -> No
 
 def test_the_code_reads_as_one_thing_a_file() -> None:
     assert max(len(file.read_text().splitlines()) for file in KOTLIN_FILES) <= 230
-
-
-def compiled(kotlin: Kotlin, folder: Path, bundle: Path) -> list[str]:
-    """Compile everything in the bundle, its tests too, and return the program that runs those."""
-    jar = folder / "device.jar"
-    kotlin.compile([bundle / "src", HERE / "kotlin"], jar)
-    assets, vectors = bundle / ASSETS, bundle / PLATFORM.golden
-    main = "nanoedge.banana.check.MainKt"
-    return kotlin.command(jar, main, resources=[assets, vectors], assets=assets, golden=vectors)
 
 
 def _leaves(value: object) -> list[float]:

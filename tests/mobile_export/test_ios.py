@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,25 +96,17 @@ def test_no_number_of_the_manifest_stands_in_the_code(artifact: Artifact) -> Non
 
 
 @pytest.mark.slow
-def test_the_bundles_own_tests_pass_on_stand_ins(bundle: Bundle, tmp_path: Path) -> None:
+def test_the_bundles_own_tests_pass_and_fail_on_a_wrong_picture(bundle: Bundle, tmp_path: Path) -> None:
     swift = Swift.installed()
-    device = compiled(swift, tmp_path, bundle.folder)
-    graphs = GraphRunner(Artifact.open(EMBEDDED))
-    with Program(swift.command(tmp_path, device), CoreMLDevice(graphs, tmp_path).answers) as program:
-        assert program.answer().text("failures") == ""
-    graphs.close()
-
-
-@pytest.mark.slow
-def test_a_wrong_picture_fails_the_bundles_own_tests(bundle: Bundle, tmp_path: Path) -> None:
-    swift = Swift.installed()
-    device = compiled(swift, tmp_path, bundle.folder)
+    command = swift.command(tmp_path, compiled(swift, tmp_path, bundle.folder))
     vectors = tmp_path / "kit" / PLATFORM.golden
-    (vectors / "edits/turn.png").write_bytes((vectors / "edits/warmer.png").read_bytes())
-    graphs = GraphRunner(Artifact.open(EMBEDDED))
-    with Program(swift.command(tmp_path, device), CoreMLDevice(graphs, tmp_path).answers) as program:
-        failures = program.answer().text("failures")
-    graphs.close()
+    with closing(GraphRunner(Artifact.open(EMBEDDED))) as graphs:
+        answers = CoreMLDevice(graphs, tmp_path).answers
+        with Program(command, answers) as program:
+            assert program.answer().text("failures") == ""
+        (vectors / "edits/turn.png").write_bytes((vectors / "edits/warmer.png").read_bytes())
+        with Program(command, answers) as program:
+            failures = program.answer().text("failures")
     assert "turn" in failures and "FAILED" in failures
 
 
