@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -43,17 +44,20 @@ class Edited:
 
 
 class GraphRunner:
-    """Runs an artifact's graphs, each opened when it is first asked for."""
+    """Runs an artifact's graphs, each opened when it is first asked for, and adds up the `seconds` of the runs."""
 
     def __init__(self, artifact: Artifact) -> None:
-        self.artifact = artifact
+        self.artifact, self.seconds = artifact, 0.0
         self._open = ExitStack()
         self._runs: dict[str, Run] = {}
 
     def run(self, name: str, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         if name not in self._runs:
             self._runs[name] = self._opened(name)
-        return self._runs[name](inputs)
+        start = time.perf_counter()
+        outputs = self._runs[name](inputs)
+        self.seconds += time.perf_counter() - start
+        return outputs
 
     def asked(self, message: Message) -> Message:
         """Answer `run NAME` with the graph's outputs."""
@@ -106,8 +110,8 @@ class EditingProgram:
     """The core of a bundle, which does edits one after another."""
 
     def __init__(self, command: Sequence[str | Path], artifact: Artifact) -> None:
-        self._graphs = GraphRunner(artifact)
-        self._program = Program(command, {"run": self._graphs.asked})
+        self.graphs = GraphRunner(artifact)
+        self._program = Program(command, {"run": self.graphs.asked})
         manifest = (artifact.folder / "manifest.json").read_text("utf-8")
         self._program.send(Message(words=["manifest"], tensors={"manifest": text(manifest)}))
 
@@ -133,7 +137,7 @@ class EditingProgram:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._program.__exit__(kind, error, trace)
-        self._graphs.close()
+        self.graphs.close()
 
 
 def _interpreted(package: Path, component: Component) -> Run:

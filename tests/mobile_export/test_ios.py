@@ -99,6 +99,7 @@ def test_no_number_of_the_manifest_stands_in_the_code(artifact: Artifact) -> Non
 def test_the_bundles_own_tests_pass_and_fail_on_a_wrong_picture(bundle: Bundle, tmp_path: Path) -> None:
     swift = Swift.installed()
     command = swift.command(tmp_path, compiled(swift, tmp_path, bundle.folder))
+    swift.run(tmp_path, "swift", "package", "--package-path", "kit", "--disable-sandbox", "dump-package")
     vectors = tmp_path / "kit" / PLATFORM.golden
     with closing(GraphRunner(Artifact.open(EMBEDDED))) as graphs:
         answers = CoreMLDevice(graphs, tmp_path).answers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from orders import combined, every_adjustment
+from orders import combined, every_adjustment, photo
 from PIL import Image
 from programs import EditingProgram, Order, png, psnr
 from swift_modules import module
@@ -27,6 +28,9 @@ from mobile_export.templates import TEMPLATES
 HERE = Path(__file__).parent
 KOTLIN_CORE = TEMPLATES / "android/src/main/kotlin/nanoedge/banana/core"
 SWIFT_CORE = TEMPLATES / "ios/Sources/NanoBanana/Core"
+
+SLOWEST_SECONDS = 15.0
+"""A quarter of a second is usual; this much is a mistake on any machine, however busy."""
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +86,18 @@ def test_steps_and_notes_tell_what_happens(program: EditingProgram) -> None:
     masked = {"edits": [{"adjust": "inpaint", "amount": 1.0, "region": "masked"}]}
     edited = program.edit(Order(name="left out", photo=gray, plan=masked))
     assert any("no mask was given: inpaint" in note for note in edited.notes)
+
+
+def test_the_code_around_the_graphs_is_quick(program: EditingProgram) -> None:
+    """Of photos of 7 megapixels, with the time that pixels take through the pipes."""
+    large = np.repeat(np.repeat(photo(), 8, 0), 10, 1)
+    for words in ("warmer", "blur the background", "rotate left", "pixelate", "remove the noise"):
+        program.graphs.seconds = 0.0
+        start = time.perf_counter()
+        program.edit(Order(name=words, photo=large, instruction=words))
+        around = time.perf_counter() - start - program.graphs.seconds
+        print(f"{words}: {program.graphs.seconds:.2f} s in graphs, {around:.2f} s around them")  # noqa: T201 - as above
+        assert around < SLOWEST_SECONDS
 
 
 def test_tiles_leave_no_seams(editor: Editor, tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 // An Android library module: include(":nano-banana-android") in the app's settings.gradle.kts.
 plugins {
     id("com.android.library")
-    id("org.jetbrains.kotlin.android")
+    // Android Gradle plugin 9 compiles Kotlin itself; an older one needs id("org.jetbrains.kotlin.android") here
 }
 
 android {
     namespace = "nanoedge.banana"
-    compileSdk = 35
+    compileSdk = 36
 
     defaultConfig {
         minSdk = 26
@@ -19,13 +19,15 @@ android {
     }
     // the golden vectors serve the unit tests on the computer and the instrumented test on the device
     sourceSets {
-        getByName("test").resources.srcDir("golden")
-        getByName("androidTest").assets.srcDir("golden")
+        getByName("test") {
+            kotlin.directories += "src/sharedTest/kotlin"
+            resources.directories += setOf("golden", "src/main/assets")
+        }
+        getByName("androidTest") {
+            kotlin.directories += "src/sharedTest/kotlin"
+            assets.directories += "golden"
+        }
     }
-}
-
-kotlin {
-    jvmToolchain(17)
 }
 
 dependencies {
