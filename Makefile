@@ -20,7 +20,7 @@ dev: $(VENV)/.dev ## install everything: converter, tests, linters
 test: $(VENV)/.dev ## the fast tests (minutes)
 	$(BIN)/python -m pytest -m "not slow and not browser"
 
-test-all: $(VENV)/.dev ## all tests; those of the page need Chromium
+test-all: $(VENV)/.dev ## all tests; those in a browser need Chromium and npm
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 from edge_runtime.artifact import Artifact
@@ -68,6 +69,19 @@ class Platform(Protocol):
         """
 
 
+SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "nano-banana": (
+            "vocabulary", "color_axis", "max_instruction_bytes", "max_instruction_characters", "max_edits",
+            "beyond_threshold", "mask", "mask_pixels", "context_pixels", "halo_rows", "strip_pixels",
+            "max_upscaled_pixels", "restoration", "restore_axis", "corrections", "faintest", "canvas",
+            "local_adjustments", "full_adjustments", "cutting_adjustments", "canvas_adjustments",
+        ),
+    }
+)
+"""Members of a manifest's settings that a family's procedure reads, in whatever language it is written."""
+
+
 def check(platform: Platform, artifact: Artifact) -> None:
     """Raise ArtifactError unless the platform takes artifacts like this one."""
     manifest = artifact.manifest
@@ -82,4 +96,9 @@ def check(platform: Platform, artifact: Artifact) -> None:
         raise ArtifactError(
             f"export {platform.name} has no procedure for this family", got=manifest.family,
             allowed=", ".join(platform.families), hint="export an artifact of one of these",
+        )
+    if missing := [name for name in SETTINGS.get(manifest.family, ()) if name not in manifest.settings]:
+        raise ArtifactError(
+            "the artifact lacks settings that the bundle reads", got=", ".join(missing),
+            hint="it is of another version of nanoedge: convert the model again",
         )

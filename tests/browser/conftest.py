@@ -11,7 +11,7 @@ import pytest
 import skimage
 from click.testing import CliRunner
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 from waitress.server import create_server
 
 from mobile_export.cli import export_command
@@ -44,14 +44,20 @@ def running() -> Iterator[Started]:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """One browser with an empty profile; every visit gets a context of its own."""
+def driver() -> Iterator[Playwright]:
+    """Playwright, of which a process can start only one."""
     # Playwright's five seconds are too few where trainings or other tests hold the cores.
     expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def chromium(driver: Playwright) -> Iterator[Browser]:
+    """One browser with an empty profile; every visit gets a context of its own."""
+    browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")

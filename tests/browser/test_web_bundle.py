@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page
+from PIL import Image
+from playwright.sync_api import Browser, Page, Playwright, expect
 from skimage import data
 
 from edge_runtime.editor import Editor
 from edge_runtime.errors import NanoedgeError
+from edge_runtime.golden import CASES
 from edge_runtime.request import EditRequest
 from tests.browser.bundles import LOAD, compared, in_browser, png, served
+from tests.browser.conftest import ARGUMENTS, CHROMIUM
 
 pytestmark = pytest.mark.browser
 LEAST_PSNR_DB = 40.0
@@ -216,3 +219,53 @@ def test_damage_and_wrong_options_are_said(chromium: Browser, web_bundle: Path) 
         page.unroute("**/text.onnx")
         assert "error" not in in_browser(page, CAT, "warmer"), "what arrives the second time is used"
         context.close()
+
+
+def test_the_golden_vectors_pass_on_the_self_test_page(chromium: Browser, web_bundle: Path) -> None:
+    context = chromium.new_context()
+    with served(web_bundle) as url:
+        page = context.new_page()
+        page.goto(f"{url}/selftest.html")
+        expect(page.get_by_role("status")).to_contain_text("All passed", timeout=120_000)
+        assert page.locator("#plan li").count() == len(CASES)
+        context.close()
+
+
+def test_the_demo_page_edits_a_photo_and_offers_it(chromium: Browser, web_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "portrait.png").write_bytes(PORTRAIT)
+    context = chromium.new_context()
+    with served(web_bundle) as url:
+        page = context.new_page()
+        page.goto(f"{url}/")
+        expect(page.get_by_role("status")).to_contain_text("WebAssembly", timeout=60_000)
+        page.set_input_files("#file", tmp_path / "portrait.png")
+        page.get_by_label("What should change?").fill("remove the background")
+        page.get_by_role("button", name="Edit", exact=True).click()
+        expect(page.get_by_label("What was done")).to_contain_text("remove background", timeout=60_000)
+        with page.expect_download() as downloading:
+            page.get_by_role("link", name="Download").click()
+        downloading.value.save_as(tmp_path / "edited.png")
+        with Image.open(tmp_path / "edited.png") as edited:
+            assert edited.size == (512, 400) and edited.getextrema()[3] == (0, 255)
+        page.get_by_label("What should change?").fill("x" * 600)
+        page.get_by_role("button", name="Edit", exact=True).click()
+        expect(page.get_by_role("alert")).to_contain_text("too long for this model")
+        context.close()
+
+
+@pytest.mark.slow
+def test_webgpu_agrees_too(driver: Playwright, web_bundle: Path, editor: Editor) -> None:
+    """Chromium's own software for WebGPU runs the same shaders as a GPU, slowly."""
+    software = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
+    arguments = [argument for argument in ARGUMENTS if argument != "--disable-gpu"]
+    small = png(data.astronaut()[:192, 100:356])
+    with served(web_bundle) as url:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=[*arguments, *software])
+        page = browser.new_page()
+        page.set_default_timeout(300_000)
+        page.goto(f"{url}/golden/golden.json")
+        assert page.evaluate(LOAD, {})["device"] == "wasm", "software is no reason to leave the CPU unasked"
+        assert page.evaluate(LOAD, {"device": "webgpu"})["device"] == "webgpu"
+        for wish in ("blur the background", "remove the noise"):
+            assert compared(page, editor, small, wish).psnr_db >= LEAST_PSNR_DB
+        browser.close()

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import BrowserContext, Page, Worker, sync_playwright
+from playwright.sync_api import BrowserContext, Page, Playwright, Worker
 
 from edge_runtime.editor import Editor
 from edge_runtime.request import EditRequest
@@ -115,20 +115,21 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def chromium_with_extension(web_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+def chromium_with_extension(
+    driver: Playwright, web_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BrowserContext]:
     folder = tmp_path_factory.mktemp("extension") / "nanoedge"
     shutil.copytree(web_bundle / "extension", folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "host_permissions": HOSTS}))
     loading = [f"--disable-extensions-except={folder}", f"--load-extension={folder}"]
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, args=[*ARGUMENTS, *loading],
-            ignore_default_args=["--disable-extensions"],
-        )
-        context.set_default_timeout(60_000)
-        yield context
-        context.close()
+    context = driver.chromium.launch_persistent_context(
+        tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, args=[*ARGUMENTS, *loading],
+        ignore_default_args=["--disable-extensions"],
+    )
+    context.set_default_timeout(60_000)
+    yield context
+    context.close()
 
 
 @pytest.fixture

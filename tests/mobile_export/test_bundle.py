@@ -79,6 +79,10 @@ def test_an_artifact_of_another_target_is_refused(name: str, embedded: Artifact,
     manifest = replace(embedded.manifest, target=platform.targets[0], family="banana-split")
     with pytest.raises(ArtifactError, match="no procedure for this family.*banana-split"):
         check(platform, write_artifact(tmp_path / "third", manifest, files))
+    settings = {name: value for name, value in embedded.manifest.settings.items() if name != "strip_pixels"}
+    manifest = replace(embedded.manifest, target=platform.targets[0], settings=settings)
+    with pytest.raises(ArtifactError, match="lacks settings.*strip_pixels.*convert the model again"):
+        check(platform, write_artifact(tmp_path / "old", manifest, files))
 
 
 def test_templates_are_filled_and_nothing_is_left_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

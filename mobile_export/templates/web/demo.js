@@ -1,4 +1,4 @@
-/** The demo page: a photo, an instruction, the edit beside the original. A page of yours needs only what `edit` does. */
+/** The demo page: a photo, an instruction, the edit over the original. A page of yours needs only what `edit` does. */
 
 import { NanoBanana } from "./nano-banana.js";
 
@@ -113,7 +113,9 @@ $("form").addEventListener("submit", (event) => {
 $("instruction").addEventListener("input", ready);
 $("stop").addEventListener("click", () => running.abort());
 $("divider").addEventListener("input", divide);
-$("keep").addEventListener("click", () => start($("after").getContext("2d").getImageData(0, 0, $("after").width, $("after").height)));
+$("keep").addEventListener("click", () =>
+    start($("after").getContext("2d").getImageData(0, 0, $("after").width, $("after").height)),
+);
 $("another").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", () => $("file").files[0] && open($("file").files[0]));
 for (const name of ["dragover", "dragleave", "drop"]) {

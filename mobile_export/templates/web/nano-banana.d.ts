@@ -12,6 +12,11 @@ export interface Plan {
     beyond: number;
 }
 
+/** What can be asked for: words, or a plan whose edits may leave out what is usual. */
+export type Wish =
+    | string
+    | { edits: { adjust: string; amount?: number; region?: string; color?: string }[]; beyond?: number };
+
 /** One adjustment that plans may name; `low` to `high` is the allowed amount. */
 export interface Adjustment {
     name: string;
@@ -93,7 +98,7 @@ export class NanoBanana {
     plan(instruction: string): Promise<Plan>;
 
     /** Edits a photo by an instruction, or by a plan. Edits of one editor run one after another. */
-    edit(image: Picture, instruction: string | Plan, options?: EditOptions): Promise<EditResult>;
+    edit(image: Picture, wish: Wish, options?: EditOptions): Promise<EditResult>;
 
     /** Frees the memory. The editor can't be used afterwards. */
     close(): Promise<void>;

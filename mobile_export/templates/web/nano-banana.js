@@ -24,11 +24,15 @@ export class NanoBanana {
     }
 
     static async load(base = new URL("./", import.meta.url), { threads, device } = {}) {
-        const folder = new URL(String(base).replace(/\/?$/, "/"), document.baseURI);
+        const folder = new URL(String(base).replace(/\/?$/, "/"), globalThis.document?.baseURI ?? location.href);
         const editor = new NanoBanana(new Worker(new URL("./js/worker.js", import.meta.url), { type: "module" }));
         const [model, runtime] = ["model/", "ort/"].map((name) => new URL(name, folder).href);
         try {
-            const facts = await editor.#ask("load", { base: model, runtimeBase: runtime, options: { threads, device } });
+            const facts = await editor.#ask("load", {
+                base: model,
+                runtimeBase: runtime,
+                options: { threads, device },
+            });
             return Object.assign(editor, facts);
         } catch (error) {
             editor.#worker.terminate();
@@ -59,7 +63,12 @@ export class NanoBanana {
                 this.#worker.postMessage({ id, kind: "cancel" });
                 this.#settle(id, (waiting) => waiting.reject(signal.reason ?? cancelled()));
             };
-            this.#waiting.set(id, { resolve, reject, onProgress, done: () => signal?.removeEventListener("abort", stop) });
+            this.#waiting.set(id, {
+                resolve,
+                reject,
+                onProgress,
+                done: () => signal?.removeEventListener("abort", stop),
+            });
             signal?.addEventListener("abort", stop, { once: true });
             this.#worker.postMessage({ id, kind, ...details });
             if (signal?.aborted) stop();
@@ -73,7 +82,9 @@ export class NanoBanana {
 
     #failed(message) {
         for (const id of [...this.#waiting.keys()]) {
-            this.#settle(id, ({ reject }) => reject(new EditError("EngineError", "the worker stopped", { got: message })));
+            this.#settle(id, ({ reject }) =>
+                reject(new EditError("EngineError", "the worker stopped", { got: message })),
+            );
         }
     }
 
@@ -113,7 +124,9 @@ async function sendable(picture) {
         return await createImageBitmap(picture, { premultiplyAlpha: "none" });
     } catch (error) {
         throw new EditError("ImageError", "the picture can't be read", {
-            got: error.message, allowed: "a Blob, ImageData, ImageBitmap, or an image of the page that has loaded", param: "image",
+            got: error.message,
+            allowed: "a Blob, ImageData, ImageBitmap, or an image of the page that has loaded",
+            param: "image",
         });
     }
 }

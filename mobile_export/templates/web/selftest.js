@@ -16,7 +16,8 @@ for (const edit of golden.edits) {
     if (!passed) failed.push(edit.name);
     const line = document.createElement("li");
     line.className = passed ? "" : "note";
-    line.textContent = `${passed ? "passed" : "FAILED"}: ${edit.name}, ${decibels.toFixed(1)} dB${plan ? "" : ", another plan"}`;
+    const outcome = `${passed ? "passed" : "FAILED"}: ${edit.name}, ${decibels.toFixed(1)} dB`;
+    line.textContent = plan ? outcome : `${outcome}, another plan`;
     document.getElementById("plan").append(line);
 }
 document.getElementById("facts").textContent =
@@ -38,5 +39,8 @@ function psnr(one, other) {
 
 /** Members in the order in which the editor writes them. */
 function sorted({ edits, beyond }) {
-    return { edits: edits.map(({ adjust, amount, region, color }) => ({ adjust, amount, region, ...(color && { color }) })), beyond };
+    return {
+        edits: edits.map(({ adjust, amount, region, color }) => ({ adjust, amount, region, ...(color && { color }) })),
+        beyond,
+    };
 }

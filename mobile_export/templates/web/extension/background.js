@@ -35,7 +35,7 @@ chrome.runtime.onConnect.addListener((port) => {
 async function begin({ tab, frame, picture }) {
     const target = { tabId: tab, frameIds: [frame] };
     const { route, server } = await readSettings();
-    await chrome.scripting.executeScript({ target, files: ["content.js"] });
+    await chrome.scripting.executeScript({ target, files: ["card.js", "content.js"] });
     const place = route === "server" ? `by ${new URL(server).host}` : "in this browser";
     await chrome.tabs.sendMessage(tab, { kind: "ask", picture, place }, { frameId: frame });
 }
@@ -57,7 +57,9 @@ async function answer(port, { picture, data, instruction }, signal) {
 async function fetched(picture) {
     const host = new URL(picture).host;
     const answered = await fetch(picture, { credentials: "omit" }).catch(() => {
-        throw new Error(`The picture is on ${host}, which doesn't let it be read. Click it again and allow access to ${host}.`);
+        throw new Error(
+            `The picture is on ${host}, which doesn't let it be read. Click it again and allow access to ${host}.`,
+        );
     });
     if (!answered.ok) throw new Error(`The picture can't be fetched: ${host} answered ${answered.status}.`);
     return answered.blob();

@@ -9,48 +9,6 @@
 
     const GAP = 12;
     const IDEAS = ["warmer", "auto enhance", "blur the background", "black and white"];
-    const STYLE = `
-        :host { all: initial; position: absolute; z-index: 2147483647; color-scheme: light dark; }
-        * { box-sizing: border-box; }
-        [hidden] { display: none !important; }
-        .card {
-            width: 340px; max-width: calc(100vw - 24px); display: grid; gap: 10px; padding: 14px; border-radius: 14px;
-            background: light-dark(#ffffff, #211f1b); color: light-dark(#211e17, #f3f0e8);
-            border: 1px solid light-dark(#ddd7ca, #38352e); box-shadow: 0 10px 40px rgb(0 0 0 / 28%);
-            font: 400 15px/1.4 system-ui, "Segoe UI", Roboto, "Liberation Sans", sans-serif;
-        }
-        .row { display: flex; gap: 8px; align-items: center; flex-wrap: wrap; }
-        .head { justify-content: space-between; font-weight: 600; }
-        .place { color: light-dark(#655f52, #b0a999); font-weight: 400; font-size: 13px; }
-        input {
-            flex: 1; min-width: 0; font: inherit; color: inherit; padding: 9px 12px; border-radius: 10px; background: transparent;
-            border: 1px solid light-dark(#8f8775, #7d7767);
-        }
-        button, a {
-            font: inherit; color: inherit; padding: 8px 12px; border-radius: 10px; cursor: pointer; background: transparent;
-            border: 1px solid light-dark(#ddd7ca, #38352e); text-decoration: none;
-        }
-        .main { background: #ffd447; border-color: #ffd447; color: #211e17; font-weight: 600; }
-        .close { border: 0; padding: 2px 8px; }
-        .ideas button { font-size: 13px; padding: 3px 10px; border-radius: 999px; color: light-dark(#655f52, #b0a999); }
-        progress { width: 100%; accent-color: #ffd447; }
-        p { margin: 0; font-size: 13px; color: light-dark(#655f52, #b0a999); overflow-wrap: anywhere; }
-        p[role="alert"] { color: light-dark(#a3231f, #ffb4ab); }
-        :focus-visible { outline: 2px solid light-dark(#211e17, #ffd447); outline-offset: 2px; }
-    `;
-    const CARD = `
-        <form class="card" role="dialog" aria-label="Edit this picture with nanoedge">
-            <div class="row head"><span>Edit picture <span class="place"></span></span>
-                <button type="button" class="close" aria-label="Close">✕</button></div>
-            <div class="row"><input aria-label="What should change?" placeholder="What should change?" autocomplete="off">
-                <button class="main go">Edit</button><button type="button" class="stop" hidden>Stop</button></div>
-            <div class="row ideas"></div>
-            <progress max="1" hidden></progress>
-            <p role="alert" hidden></p>
-            <p class="notes" hidden></p>
-            <div class="row done" hidden>
-                <button type="button" class="undo">Undo</button><a class="save" download="edited.png">Save</a></div>
-        </form>`;
     let dialog = null;
 
     chrome.runtime.onMessage.addListener(({ kind, picture, place }) => {
@@ -80,7 +38,7 @@
         constructor(image, place) {
             this.#image = image;
             this.#original = new Original(image);
-            this.#root.innerHTML = `<style>${STYLE}</style>${CARD}`;
+            this.#root.innerHTML = globalThis.nanoedgeCard;
             this.#of(".place").textContent = place;
             this.#of(".ideas").append(...IDEAS.map((idea) => this.#ideaButton(idea)));
             this.#listen();
@@ -130,8 +88,10 @@
             const [mostLeft, mostTop] = [innerWidth - width - GAP, innerHeight - height - GAP];
             const inside = (value, most) => Math.max(GAP, Math.min(value, most));
             const places = [
-                [right + GAP, inside(top, mostTop)], [left - width - GAP, inside(top, mostTop)],
-                [inside(left, mostLeft), bottom + GAP], [inside(left, mostLeft), top - height - GAP],
+                [right + GAP, inside(top, mostTop)],
+                [left - width - GAP, inside(top, mostTop)],
+                [inside(left, mostLeft), bottom + GAP],
+                [inside(left, mostLeft), top - height - GAP],
                 [inside(left + GAP, mostLeft), inside(bottom - height - GAP, mostTop)],
             ];
             const fits = ([x, y]) => x >= GAP && x <= mostLeft && y >= GAP && y <= mostTop;
@@ -145,7 +105,9 @@
             this.#busy(true);
             const port = (this.#port = chrome.runtime.connect({ name: "edit" }));
             port.onMessage.addListener((message) => this.#arrived(message));
-            port.onDisconnect.addListener(() => this.#port === port && this.#fail("The extension has stopped. Try again."));
+            port.onDisconnect.addListener(
+                () => this.#port === port && this.#fail("The extension has stopped. Try again."),
+            );
             const picture = this.#original.address;
             port.postMessage({ picture, data: await ownPicture(picture), instruction });
         }
@@ -161,12 +123,16 @@
 
         #show(picture) {
             const [image, seen] = [this.#image, new AbortController()];
-            const once = (kind, act) => image.addEventListener(kind, () => (seen.abort(), act()), { signal: seen.signal });
+            const once = (kind, act) =>
+                image.addEventListener(kind, () => (seen.abort(), act()), { signal: seen.signal });
             once("load", () => {});
             once("error", () => this.#refused());
             this.#original.put(picture);
             this.#of(".undo").textContent = "Undo";
-            Object.assign(this.#of(".save"), { href: picture, download: `edited.${picture.match(/^data:image\/(\w+)/)[1]}` });
+            Object.assign(this.#of(".save"), {
+                href: picture,
+                download: `edited.${picture.match(/^data:image\/(\w+)/)[1]}`,
+            });
             this.#of(".done").hidden = false;
             this.#of(".undo").focus();
         }
@@ -216,7 +182,9 @@
         constructor(image) {
             this.#image = image;
             this.address = image.currentSrc || image.src;
-            const sources = image.parentElement?.matches("picture") ? image.parentElement.querySelectorAll("source") : [];
+            const sources = image.parentElement?.matches("picture")
+                ? image.parentElement.querySelectorAll("source")
+                : [];
             this.#offers = [image, ...sources].map((node) => [node, node.getAttribute("srcset")]);
             this.src = image.getAttribute("src");
         }

@@ -16,9 +16,9 @@ form.addEventListener("submit", (event) => {
     event.preventDefault();
     save().catch((error) => (said.textContent = error.message));
 });
-document.getElementById("copy").addEventListener("click", () =>
-    navigator.clipboard.writeText(document.getElementById("command").textContent),
-);
+document
+    .getElementById("copy")
+    .addEventListener("click", () => navigator.clipboard.writeText(document.getElementById("command").textContent));
 
 async function save() {
     const [route, server, key] = [fields.route.value, fields.server.value.trim(), fields.key.value.trim()];

@@ -20,7 +20,9 @@ export async function computeThere({ photo, instruction, settings: { server, key
     const body = await answer.json().catch(() => ({}));
     if (!answer.ok) throw new Error(body.detail ?? `The server ${address.host} answered ${answer.status}.`);
     return {
-        picture: `data:${body.media_type};base64,${body.image_base64}`, warnings: body.warnings, plan: body.plan ?? null,
+        picture: `data:${body.media_type};base64,${body.image_base64}`,
+        warnings: body.warnings,
+        plan: body.plan ?? null,
     };
 }
 

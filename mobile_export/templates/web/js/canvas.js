@@ -138,7 +138,9 @@ export function blended(below, above, mask) {
 
 function rearranged(pixels, width, height, moved) {
     const result = blank(width, height);
-    const [from, to] = [pixels, result].map(({ data }) => new Uint32Array(data.buffer, data.byteOffset, data.length / 4));
+    const [from, to] = [pixels, result].map(
+        ({ data }) => new Uint32Array(data.buffer, data.byteOffset, data.length / 4),
+    );
     for (let y = 0, place = 0; y < pixels.height; y++) {
         for (let x = 0; x < pixels.width; x++, place++) {
             const [column, row] = moved(x, y);

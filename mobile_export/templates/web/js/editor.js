@@ -31,7 +31,8 @@ export class Editor {
     }
 
     /**
-     * @param {{image: import("./photo.js").Picture, mask?: import("./photo.js").Picture, wish: string | object}} request
+     * @typedef {import("./photo.js").Picture} Picture
+     * @param {{image: Picture, mask?: Picture, wish: string | object}} request
      * @param {(stage: string, fraction: number) => Promise<void>} report Called before each stage; may throw to stop.
      */
     async edit({ image, mask: marks, wish }, report) {
@@ -71,12 +72,16 @@ export class Editor {
         const details = { param: "prompt" };
         if (!text.trim()) {
             throw new EditError("InstructionError", "the instruction is empty", {
-                hint: "say what to change, e.g. 'warmer'", ...details,
+                hint: "say what to change, e.g. 'warmer'",
+                ...details,
             });
         }
         if (count > most) {
             throw new EditError("InstructionError", "the instruction is too long", {
-                got: `${count} characters`, allowed: `1 to ${most} characters`, hint: "say only what to change", ...details,
+                got: `${count} characters`,
+                allowed: `1 to ${most} characters`,
+                hint: "say only what to change",
+                ...details,
             });
         }
     }
@@ -86,10 +91,15 @@ export class Editor {
 function fitted(plan, hasMask, vocabulary, asked) {
     if (hasMask) return { plan: withinMask(plan, vocabulary), dropped: [] };
     if (!regionsOf(plan).has(MASKED)) return { plan, dropped: [] };
-    const names = plan.edits.filter((edit) => edit.region === MASKED).map((edit) => edit.adjust).join(", ");
+    const names = plan.edits
+        .filter((edit) => edit.region === MASKED)
+        .map((edit) => edit.adjust)
+        .join(", ");
     if (asked) {
         throw new EditError("PlanError", "the plan edits the masked area but no mask was given", {
-            got: names, hint: "send a mask: transparent, or white on black, where the edit belongs", param: "mask",
+            got: names,
+            hint: "send a mask: transparent, or white on black, where the edit belongs",
+            param: "mask",
         });
     }
     const edits = plan.edits.filter((edit) => edit.region !== MASKED);

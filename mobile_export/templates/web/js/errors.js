@@ -40,5 +40,7 @@ export const cancelled = () => new DOMException("The edit was cancelled.", "Abor
 function shorten(value, limit) {
     const text = typeof value === "string" ? value : JSON.stringify(value);
     const characters = [...text];
-    return characters.length <= limit ? text : `${characters.slice(0, limit).join("")}... (${characters.length} characters)`;
+    return characters.length <= limit
+        ? text
+        : `${characters.slice(0, limit).join("")}... (${characters.length} characters)`;
 }

@@ -1,5 +1,5 @@
 /**
- * An artifact over HTTP, and its graphs opened with onnxruntime-web. docs/artifact-format.md of nanoedge has the format.
+ * An artifact over HTTP, and its graphs opened with onnxruntime-web. nanoedge's docs/artifact-format.md has the format.
  *
  * @typedef {{data: Float32Array | Uint8Array | Int32Array, dims: number[]}} Tensor
  * @typedef {{threads?: number, device?: "auto" | "wasm" | "webgpu"}} Options
@@ -34,10 +34,16 @@ export class Graphs {
     static async open(base, runtimeBase, options) {
         const encoded = await fetched(new URL("manifest.json", base));
         const manifest = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(encoded));
-        for (const [member, wanted] of [["format_version", FORMAT_VERSION], ["family", FAMILY], ["target", TARGET]]) {
+        for (const [member, wanted] of [
+            ["format_version", FORMAT_VERSION],
+            ["family", FAMILY],
+            ["target", TARGET],
+        ]) {
             if (manifest[member] !== wanted) {
                 throw bad(`the artifact's ${member} can't be used here`, {
-                    got: manifest[member], allowed: wanted, hint: "export the bundle again",
+                    got: manifest[member],
+                    allowed: wanted,
+                    hint: "export the bundle again",
                 });
             }
         }
@@ -100,7 +106,9 @@ async function fetched(address) {
 async function check({ file, bytes, sha256 }, content) {
     if (content.length !== bytes) {
         throw bad(`the file ${file} has the wrong size`, {
-            got: `${content.length} bytes`, allowed: `${bytes} bytes`, hint: "copy the bundle again",
+            got: `${content.length} bytes`,
+            allowed: `${bytes} bytes`,
+            hint: "copy the bundle again",
         });
     }
     if (!globalThis.crypto?.subtle) return;
@@ -108,7 +116,9 @@ async function check({ file, bytes, sha256 }, content) {
     const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
     if (found !== sha256) {
         throw bad(`the file ${file} has the wrong SHA-256`, {
-            got: found, allowed: sha256, hint: "it is damaged or was changed: copy the bundle again",
+            got: found,
+            allowed: sha256,
+            hint: "it is damaged or was changed: copy the bundle again",
         });
     }
 }

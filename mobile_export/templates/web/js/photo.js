@@ -17,7 +17,11 @@ export async function decoded(picture) {
     const bitmap = picture instanceof Blob ? await bitmapOf(picture) : picture;
     const { width, height } = bitmap;
     const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-    if (!context) throw new EditError("ImageSizeError", "the picture has too many pixels", { got: `${width} x ${height}`, hint: "send a smaller picture" });
+    if (!context)
+        throw new EditError("ImageSizeError", "the picture has too many pixels", {
+            got: `${width} x ${height}`,
+            hint: "send a smaller picture",
+        });
     context.drawImage(bitmap, 0, 0);
     bitmap.close();
     const { data } = context.getImageData(0, 0, width, height);
@@ -30,7 +34,9 @@ async function bitmapOf(blob) {
         return await createImageBitmap(blob, { premultiplyAlpha: "none" });
     } catch (error) {
         throw new EditError("ImageError", "the picture can't be decoded by this browser", {
-            got: blob.type || "bytes of unknown type", hint: "send a JPEG, PNG or WebP", param: "image",
+            got: blob.type || "bytes of unknown type",
+            hint: "send a JPEG, PNG or WebP",
+            param: "image",
         });
     }
 }
@@ -45,20 +51,25 @@ export function maskOf(picture, width, height, { proportions_tolerance: toleranc
     const [wide, tall] = [picture.width, picture.height];
     if (Math.abs(wide * height - tall * width) > Math.max(wide * height, tall * width) * tolerance) {
         throw new EditError("ImageError", "the mask has other proportions than the photo", {
-            got: `${wide} x ${tall}`, allowed: `${width} x ${height}`, hint: "send a mask of the photo's size", param: "mask",
+            got: `${wide} x ${tall}`,
+            allowed: `${width} x ${height}`,
+            hint: "send a mask of the photo's size",
+            param: "mask",
         });
     }
     const marked = { data: isOpaque(picture) ? lightness(picture) : transparency(picture), width: wide, height: tall };
     const { data } = resizedPlane(marked, width, height, "bilinear");
     if (data.every((value) => value < least)) {
         throw new EditError("ImageError", "the mask marks nothing", {
-            hint: "make the area to edit transparent, or white on black", param: "mask",
+            hint: "make the area to edit transparent, or white on black",
+            param: "mask",
         });
     }
     return { data: Float32Array.from(data, (value) => value / 255), width, height };
 }
 
-const transparency = ({ data }) => Uint8Array.from({ length: data.length / 4 }, (_, place) => 255 - data[4 * place + 3]);
+const transparency = ({ data }) =>
+    Uint8Array.from({ length: data.length / 4 }, (_, place) => 255 - data[4 * place + 3]);
 
 /** Rec. 601 luma in 16 bits, as Pillow converts to grey. */
 const lightness = ({ data }) =>

@@ -10,7 +10,9 @@ export const blank = (width, height) => ({ data: new Uint8Array(4 * width * heig
 
 /** @returns {Plane} */
 export const plane = (width, height, value = 0) => ({
-    data: new Float32Array(width * height).fill(value), width, height,
+    data: new Float32Array(width * height).fill(value),
+    width,
+    height,
 });
 
 /** @returns {Pixels} A copy. */
@@ -50,7 +52,8 @@ export function filledBlocks(picture, multiple, beyond = null) {
         const to = channels * row * width;
         data.set(line, to);
         if (beyond !== null) continue;
-        for (let at = to + line.length; at < to + channels * width; at += channels) data.set(line.subarray(-channels), at);
+        for (let at = to + line.length; at < to + channels * width; at += channels)
+            data.set(line.subarray(-channels), at);
     }
     return { data, width, height };
 }

@@ -72,7 +72,8 @@ export const shown = ({ edits, beyond }) => ({
 export function parsePlan(data, vocabulary, maxEdits) {
     if (!isObject(data) || !Array.isArray(data.edits)) {
         throw bad("a plan must be an object with a list 'edits'", {
-            got: data, hint: 'for example {"edits": [{"adjust": "warmth", "amount": 0.4, "region": "all"}]}',
+            got: data,
+            hint: 'for example {"edits": [{"adjust": "warmth", "amount": 0.4, "region": "all"}]}',
         });
     }
     refuseUnknown(data, ["edits", "beyond"], "the plan");
@@ -98,7 +99,10 @@ function parseEdit(data, vocabulary) {
     }
     if (colored) return { adjust: name, amount, region, color: vocabulary.color(data.color ?? "white") };
     if (data.color !== undefined) {
-        const allowed = vocabulary.adjustments.filter((one) => one.takes_color).map((one) => one.name).join(", ");
+        const allowed = vocabulary.adjustments
+            .filter((one) => one.takes_color)
+            .map((one) => one.name)
+            .join(", ");
         throw bad("this adjustment takes no colour", { got: name, allowed });
     }
     return { adjust: name, amount, region };
@@ -119,7 +123,9 @@ export const regionsOf = (plan) => new Set(plan.edits.map((edit) => edit.region)
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
 function refuseUnknown(data, known, what) {
-    const unknown = Object.keys(data).filter((name) => !known.includes(name)).sort();
+    const unknown = Object.keys(data)
+        .filter((name) => !known.includes(name))
+        .sort();
     if (unknown.length) throw bad(`unknown members in ${what}`, { got: unknown.join(", "), allowed: known.join(", ") });
 }
 

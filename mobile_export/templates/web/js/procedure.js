@@ -35,7 +35,9 @@ export class Model {
         const allowed = this.settings.max_instruction_bytes;
         if (bytes.length > allowed) {
             throw new EditError("InstructionError", "the instruction is too long for this model", {
-                got: `${bytes.length} bytes of UTF-8`, allowed: `at most ${allowed} bytes`, param: "prompt",
+                got: `${bytes.length} bytes of UTF-8`,
+                allowed: `at most ${allowed} bytes`,
+                param: "prompt",
             });
         }
         const found = await this.graphs.run("text", { tokens: tensor(Int32Array.from(bytes), 1, bytes.length) });
@@ -90,7 +92,9 @@ export class Model {
         const mask = (data) => ({ data, width: side, height: side });
         const { subject, skin } = found;
         return {
-            subject: mask(subject.data), background: mask(subject.data.map((value) => 1 - value)), skin: mask(skin.data),
+            subject: mask(subject.data),
+            background: mask(subject.data.map((value) => 1 - value)),
+            skin: mask(skin.data),
         };
     }
 
@@ -170,8 +174,10 @@ export class Model {
         const allowed = this.settings.max_upscaled_pixels;
         if (4 * width * height > allowed) {
             throw new EditError("PlanError", "the photo is too large to be enlarged", {
-                got: `${width} x ${height}`, allowed: `up to ${Math.floor(allowed / 4)} pixels`,
-                hint: "ask for a smaller size first", param: "plan",
+                got: `${width} x ${height}`,
+                allowed: `up to ${Math.floor(allowed / 4)} pixels`,
+                hint: "ask for a smaller size first",
+                param: "plan",
             });
         }
         return mended(enlarged(pixels), this.#mender(edits), this.settings.restoration, restorationSteps(step));

@@ -53,7 +53,11 @@ function rowsOf(vocabulary, { edits, rows, extra }) {
         for (const edit of edits) {
             if (edit.region !== "all" && edit.region !== region) continue;
             amounts[row * count + vocabulary.index(edit.adjust)] += edit.amount;
-            if (edit.color) colors.set(colorOf(edit.color).map((value) => value / 255), 3 * row);
+            if (edit.color)
+                colors.set(
+                    colorOf(edit.color).map((value) => value / 255),
+                    3 * row,
+                );
         }
         vocabulary.adjustments.forEach(({ low, high }, place) => {
             amounts[row * count + place] = Math.min(Math.max(amounts[row * count + place], low), high);
@@ -80,9 +84,13 @@ async function strip(model, name, { pixels, layers, factor, top, bottom, rows, r
     const seen = { top: first * factor, bottom: Math.min(height, last * factor), left: 0, right: width };
     const wide = layers.layers.dims[2] > 1;
     const image = wide ? filledBlocks(cut(pixels, seen), factor) : cut(pixels, seen);
-    const kept = wide ? Object.fromEntries(Object.entries(layers).map(([key, one]) => [key, rowsCut(one, first, last)])) : layers;
+    const kept = wide
+        ? Object.fromEntries(Object.entries(layers).map(([key, one]) => [key, rowsCut(one, first, last)]))
+        : layers;
     const { edited } = await model.graphs.run(name, {
-        ...rows, ...kept, image: tensor(image.data, 1, image.height, image.width, 4),
+        ...rows,
+        ...kept,
+        image: tensor(image.data, 1, image.height, image.width, 4),
         window: tensor(Float32Array.of(seen.top, 0, height, width), 4),
     });
     const found = { data: edited.data, width: image.width, height: image.height };

@@ -51,8 +51,10 @@ function around(mask, least) {
     const { top, bottom, left, right } = covered(mask, (value) => value > 0);
     const more = Math.max(least, Math.floor(Math.max(bottom - top, right - left) / 2));
     return {
-        top: Math.max(0, top - more), bottom: Math.min(mask.height, bottom + more),
-        left: Math.max(0, left - more), right: Math.min(mask.width, right + more),
+        top: Math.max(0, top - more),
+        bottom: Math.min(mask.height, bottom + more),
+        left: Math.max(0, left - more),
+        right: Math.min(mask.width, right + more),
     };
 }
 
@@ -73,7 +75,8 @@ function thickness({ data, width, height }) {
 
 /** Picture and hole, smaller by a factor. What any part of is marked is hole; colours come from what is not. */
 function reducedForFilling(pixels, mask, factor, { marked, known_alpha: known }) {
-    if (factor === 1) return { small: pixels, hole: { ...mask, data: mask.data.map((value) => Number(value > marked)) } };
+    if (factor === 1)
+        return { small: pixels, hole: { ...mask, data: mask.data.map((value) => Number(value > marked)) } };
     const seen = copied(pixels);
     mask.data.forEach((value, place) => (seen.data[4 * place + 3] = value > marked ? 0 : 255));
     const small = resizedForModel(seen, ceilDivided(pixels.width, factor), ceilDivided(pixels.height, factor), true);

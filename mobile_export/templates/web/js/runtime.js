@@ -1,13 +1,13 @@
-/** onnxruntime-web: which build is loaded, on which device and how many threads graphs run. The only file that knows it. */
+/** onnxruntime-web: which build is loaded, on which device and how many threads graphs run. Only this file knows it. */
 
 import { EditError } from "./errors.js";
 
-/** More threads than this make small graphs no faster. */
+/** At most, unless more are asked for: graphs are small, and the page has work of its own. */
 const USUAL_THREADS = 4;
 const BUILDS = { wasm: "ort.wasm.min.mjs", webgpu: "ort.webgpu.min.mjs" };
 /**
- * The networks, which most of the time goes to. The others stay on the CPU: they look at little, or (context, render) are
- * arithmetic of which onnxruntime-web 1.30 makes a shader for Pow that WebGPU refuses.
+ * The networks, which most of the time goes to. The others stay on the CPU: they look at little, or (context, render)
+ * are arithmetic of which onnxruntime-web 1.30 makes a shader for Pow that WebGPU refuses.
  */
 const ON_GPU = ["vision", "restore"];
 const ERRORS_ONLY = 3;
@@ -60,7 +60,10 @@ class Runtime {
             const { data, dims } = feeds[name];
             const kind = DTYPES[data.constructor.name];
             if (kind !== dtype) {
-                throw new EditError("EngineError", `${component.name} wants another type of ${name}`, { got: kind, allowed: dtype });
+                throw new EditError("EngineError", `${component.name} wants another type of ${name}`, {
+                    got: kind,
+                    allowed: dtype,
+                });
             }
             inputs[name] = new this.#ort.Tensor(dtype, data, dims);
         }
@@ -88,13 +91,16 @@ async function chooseDevice(device) {
 
 function chooseThreads(wanted, notes) {
     if (wanted !== undefined && !(Number.isInteger(wanted) && wanted >= 1)) {
-        throw new EditError("EngineError", "the number of threads is not usable", { got: wanted, allowed: "1 or more" });
+        throw new EditError("EngineError", "the number of threads is not usable", {
+            got: wanted,
+            allowed: "1 or more",
+        });
     }
     const usual = Math.min(USUAL_THREADS, navigator.hardwareConcurrency || 1);
     if (globalThis.crossOriginIsolated) return wanted ?? usual;
     if ((wanted ?? usual) > 1) {
         notes.push(
-            "runs on 1 thread: the page is not cross-origin isolated (send Cross-Origin-Opener-Policy: same-origin and " +
+            "runs on 1 thread: the page is not cross-origin isolated (send Cross-Origin-Opener-Policy: same-origin, " +
                 "Cross-Origin-Embedder-Policy: require-corp)",
         );
     }

@@ -15,8 +15,10 @@ export function tiles(height, width, side, halo, multiple) {
         for (const [left, right] of spans(width, side, halo, multiple)) {
             const kept = { top, bottom, left, right };
             const seen = {
-                top: Math.max(0, top - halo), bottom: Math.min(height, bottom + halo),
-                left: Math.max(0, left - halo), right: Math.min(width, right + halo),
+                top: Math.max(0, top - halo),
+                bottom: Math.min(height, bottom + halo),
+                left: Math.max(0, left - halo),
+                right: Math.min(width, right + halo),
             };
             cover.push({ seen, kept });
         }
