@@ -58,12 +58,12 @@ class _Settings:
     local: frozenset[str]
     full: frozenset[str]
     cutting: frozenset[str]
+    shares: canvas.Shares
     canvas: frozenset[str]
     strip_pixels: int
     upscaled_pixels: int
     faintest: Mapping[str, float]
     mending: Mending
-    shares: canvas.Shares
     tile_pixels: Mapping[str, int]
 
     @classmethod

@@ -67,6 +67,7 @@ def test_every_edit_agrees_with_the_python_runtime(program: EditingProgram, edit
         ({"plan": {"edits": [{"adjust": "sparkle", "amount": 1.0, "region": "all"}]}}, "no adjustment called sparkle"),
         ({"plan": {"edits": [{"adjust": "warmth", "amount": 7.0, "region": "all"}]}}, "warmth takes amounts"),
         ({"plan": {"edits": [{"adjust": "fill", "amount": 1.0, "region": "background"}]}}, "needs a colour"),
+        ({"plan": {"edits": 65 * [{"adjust": "warmth", "amount": 0.1, "region": "all"}]}}, "too many edits"),
         ({"plan": {"edits": []}, "mask": np.full((8, 8, 4), (0, 0, 0, 255), np.uint8)}, "mask marks nothing"),
         ({"plan": {"edits": []}, "mask": np.zeros((8, 16, 4), np.uint8)}, "other proportions"),
     ],

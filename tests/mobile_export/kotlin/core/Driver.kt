@@ -34,7 +34,7 @@ private fun edited(manifest: Manifest, conversation: Conversation, order: Messag
     val editing = Editing(manifest, graphs) { steps += it.stage }
     val photo = picture(order, "photo")!!
     val plan = order.text("plan")?.let(::plan) ?: editing.plan(order.text("instruction")!!)
-    manifest.settings.vocabulary.check(plan)
+    manifest.settings.check(plan)
     val mask = picture(order, "mask")?.let { maskOf(it, photo.width, photo.height, manifest.settings.mask) }
     val result = editing.edit(photo, plan, mask)
     val shape = listOf(result.picture.height, result.picture.width, 4)

@@ -53,7 +53,7 @@ func edited(_ manifest: Manifest, _ order: Message) throws -> Message {
     } else {
         plan = try editing.plan(order.tensors["instruction"]!.text)
     }
-    try manifest.settings.vocabulary.check(plan)
+    try manifest.settings.check(plan)
     let mask = try picture(order, "mask").map {
         try maskOf($0, width: photo.width, height: photo.height, limits: manifest.settings.mask)
     }

@@ -75,7 +75,7 @@ public actor NanoBanana {
     private func carriedOut(_ plan: Plan, _ image: CGImage, _ mask: CGImage?, _ progress: @escaping Progress) throws
         -> Outcome
     {
-        try manifest.settings.vocabulary.check(plan)
+        try manifest.settings.check(plan)
         let photo = try Picture(image)
         let plane = try mask.map {
             try maskOf(Picture($0), width: photo.width, height: photo.height, limits: manifest.settings.mask)

@@ -51,14 +51,10 @@ public struct Vocabulary: Decodable, Sendable {
         return place
     }
 
-    /// Throws NanoBananaError.plan unless every edit is one that the model has.
-    public func check(_ plan: Plan) throws {
-        for edit in plan.edits {
-            let known = adjustments[try index(edit.adjust)]
-            if let fault = fault(of: edit, known) {
-                throw NanoBananaError.plan("\(edit.adjust) \(fault). Got: \(edit.amount), \(edit.region).")
-            }
-        }
+    /// Throws NanoBananaError.plan unless the edit is one that the model has.
+    func check(_ edit: Edit) throws {
+        guard let fault = fault(of: edit, adjustments[try index(edit.adjust)]) else { return }
+        throw NanoBananaError.plan("\(edit.adjust) \(fault). Got: \(edit.amount), \(edit.region), \(edit.color ?? "none").")
     }
 
     private func fault(of edit: Edit, _ known: Adjustment) -> String? {

@@ -76,7 +76,6 @@ public struct MaskLimits: Decodable, Sendable {
 public struct Settings: Decodable, Sendable {
     public let vocabulary: Vocabulary
     let maxInstructionBytes: Int
-    let maxInstructionCharacters: Int
     let maxEdits: Int
     let maskPixels: Int
     let contextPixels: Int
@@ -95,6 +94,14 @@ public struct Settings: Decodable, Sendable {
     let fullAdjustments: Set<String>
     let cuttingAdjustments: Set<String>
     let canvasAdjustments: [String]
+
+    /// Throws NanoBananaError.plan unless the model can carry the plan out.
+    public func check(_ plan: Plan) throws {
+        if plan.edits.count > maxEdits {
+            throw NanoBananaError.plan("The plan has too many edits. Got: \(plan.edits.count). Allowed: \(maxEdits).")
+        }
+        try plan.edits.forEach(vocabulary.check)
+    }
 }
 
 /// What is read of manifest.json.

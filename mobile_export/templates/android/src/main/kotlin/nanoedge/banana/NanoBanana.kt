@@ -64,7 +64,7 @@ class NanoBanana private constructor(private val manifest: Manifest, private val
     }
 
     private fun carriedOut(editing: Editing, bitmap: Bitmap, plan: Plan, mask: Bitmap?): Outcome {
-        manifest.settings.vocabulary.check(plan)
+        manifest.settings.check(plan)
         val photo: Picture = pictureOf(bitmap)
         val plane = mask?.let { maskOf(pictureOf(it), photo.width, photo.height, manifest.settings.mask) }
         val result = editing.edit(photo, plan, plane)

@@ -28,19 +28,17 @@ class Vocabulary(val adjustments: List<Adjustment>, val regions: List<String>, v
 
     fun adjustment(name: String): Adjustment = adjustments[index(name)]
 
-    /** Throws PlanException unless every edit is one that the model has. */
-    fun check(plan: Plan) {
-        for (edit in plan.edits) {
-            val known = adjustment(edit.adjust)
-            val fault = when {
-                edit.amount !in known.low..known.high -> "takes amounts from ${known.low} to ${known.high}"
-                edit.region !in known.regions -> "can be applied to ${known.regions.joinToString()}"
-                known.takesColor && !COLOR.matches(edit.color ?: "") -> "needs a colour such as #ff8800"
-                !known.takesColor && edit.color != null -> "takes no colour"
-                else -> null
-            }
-            if (fault != null) throw PlanException("${edit.adjust} $fault. Got: $edit.")
+    /** Throws PlanException unless the edit is one that the model has. */
+    fun check(edit: Edit) {
+        val known = adjustment(edit.adjust)
+        val fault = when {
+            edit.amount !in known.low..known.high -> "takes amounts from ${known.low} to ${known.high}"
+            edit.region !in known.regions -> "can be applied to ${known.regions.joinToString()}"
+            known.takesColor && !COLOR.matches(edit.color ?: "") -> "needs a colour such as #ff8800"
+            !known.takesColor && edit.color != null -> "takes no colour"
+            else -> null
         }
+        if (fault != null) throw PlanException("${edit.adjust} $fault. Got: ${edit.amount}, ${edit.region}, ${edit.color}.")
     }
 
     /** Confine a plan to the user's mask: edits of the whole photo become edits of the masked area where they can. */

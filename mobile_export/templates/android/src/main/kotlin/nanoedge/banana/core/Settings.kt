@@ -59,8 +59,7 @@ class Settings(members: Members) {
     val haloRows = members.int("halo_rows")
     val stripPixels = members.int("strip_pixels")
     val maxUpscaledPixels = members.int("max_upscaled_pixels")
-    val maxEdits = members.int("max_edits")
-    val maxCharacters = members.int("max_instruction_characters")
+    private val maxEdits = members.int("max_edits")
     val beyondThreshold = members.double("beyond_threshold")
     val faintest = members.members("faintest").let { masks -> masks.names.associateWith(masks::double) }
     val restoration = RestorationSizes(members.members("restoration"))
@@ -73,6 +72,14 @@ class Settings(members: Members) {
     val full = members.strings("full_adjustments").toSet()
     val cutting = members.strings("cutting_adjustments").toSet()
     val onCanvas = members.strings("canvas_adjustments").toSet()
+
+    /** Throws PlanException unless the model can carry the plan out. */
+    fun check(plan: Plan) {
+        if (plan.edits.size > maxEdits) {
+            throw PlanException("The plan has too many edits. Got: ${plan.edits.size}. Allowed: $maxEdits.")
+        }
+        plan.edits.forEach(vocabulary::check)
+    }
 }
 
 /** What is read of manifest.json. */
