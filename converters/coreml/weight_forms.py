@@ -12,7 +12,7 @@ that `reduced_range` leaves out saves old x86 processors from overflow; no Apple
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from converters.coreml.library import IOS17, IOS18
 from converters.recipe import Format, Granularity, LayerScheme, Recipe, WeightScheme
 from edge_runtime.errors import ConversionError
+from edge_runtime.manifest import MAX_NOTE_CHARACTERS
 
 FLOATS: Final = "8-bit activations of the recipe stay in half precision"
+UNFILLED: Final = "4 bits by channel where blocks don't fill the inputs: "
 
 
 def check_expressible(recipe: Recipe) -> None:
@@ -47,9 +49,12 @@ def minimum_system(schemes: list[LayerScheme]) -> Any:
     return IOS18 if any(scheme.weights.bits < 8 for scheme in schemes) else IOS17
 
 
-def remark(schemes: Iterable[LayerScheme]) -> str:
-    """Say in words what of a plan is carried out in another way; empty if nothing is."""
-    return FLOATS if any(scheme.activations for scheme in schemes) else ""
+def remark(plan: Mapping[str, LayerScheme], done: Mapping[str, WeightScheme]) -> str:
+    """Say in words what of the layers done was planned otherwise; empty if nothing was."""
+    activations = any(plan[name].activations for name in done)
+    unfilled = [name for name, scheme in done.items() if scheme != plan[name].weights]
+    sentences = (FLOATS if activations else "", UNFILLED + ", ".join(unfilled) if unfilled else "")
+    return "; ".join(filter(None, sentences))[:MAX_NOTE_CHARACTERS]
 
 
 def fitted(scheme: WeightScheme, inputs: int) -> WeightScheme:

@@ -60,13 +60,14 @@ class CoreMLTarget:
         done = compress(program, plan, minimum)
         if not done:
             return Quantised(precision=FLOAT)
+        schemes = {name: each.scheme for name, each in done.items()}
         write_package(program.program, minimum, destination)
         check_structure(destination, component)
-        check_weights(destination, component, program.parameters, {name: each.scheme for name, each in done.items()})
+        check_weights(destination, component, program.parameters, schemes)
         weights = precision_of(LayerScheme(weights=each.scheme) for each in done.values())
         return Quantised(
             precision=weights if weights == HALF else f"{weights}-{HALF}",
-            note=remark(plan[name] for name in done),
+            note=remark(plan, schemes),
             layers=_layers(done.values()),
         )
 

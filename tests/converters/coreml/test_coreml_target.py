@@ -176,6 +176,26 @@ def test_a_converted_component_keeps_its_limits(tmp_path, recipe):
     assert ("8-bit activations" in described.note) == (recipe != "fp16")
 
 
+class Narrow(nn.Module):
+    """Its 24 inputs are no whole number of blocks of 32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Linear(4, 24), nn.Linear(24, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the same shape."""
+        return self.narrow(torch.relu(self.wide(x)))
+
+
+def test_blocks_that_do_not_fit_become_channels_and_the_note_says_so(tmp_path):
+    source = component(Narrow)
+    written = TARGET.quantise(source, load_recipe("int4"), Path(), tmp_path / "odd.mlpackage")
+    assert written.note == "4 bits by channel where blocks don't fill the inputs: wide.weight, narrow.weight"
+    # half a byte a weight, and two bytes of scale and half a byte of zero point for each of 28 outputs
+    assert written.layers == {"int4": (192, 96 + 28 * 2 + 14)}
+
+
 class Normed(nn.Module):
     """A convolution with batch normalisation, as `vision` has them, and pixels in 8 bits on both sides."""
 
