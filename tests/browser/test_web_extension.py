@@ -17,6 +17,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -41,12 +42,11 @@ PAGE = """<!doctype html><title>A page</title><p>Text</p>
 
 @dataclass(frozen=True, kw_only=True)
 class Installed:
-    """Chromium with the extension: what it asked the network for, its service worker, and a local page."""
+    """Chromium with the extension: its service worker, and a local page."""
 
     context: BrowserContext
     worker: Worker
     page: Page
-    asked: list[str]
 
     def begin(self, picture: str) -> None:
         """Do what a click on the menu entry does."""
@@ -123,27 +123,37 @@ def chromium_with_extension(
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "host_permissions": HOSTS}))
     loading = [f"--disable-extensions-except={folder}", f"--load-extension={folder}"]
+    profile = tmp_path_factory.mktemp("profile")
     context = driver.chromium.launch_persistent_context(
-        tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, args=[*ARGUMENTS, *loading],
+        profile, executable_path=CHROMIUM, args=[*ARGUMENTS, *loading, f"--log-net-log={profile / 'net.json'}"],
         ignore_default_args=["--disable-extensions"],
     )
     context.set_default_timeout(60_000)
     yield context
     context.close()
+    asked = asked_of(profile / "net.json")
+    assert any(who.startswith("chrome-extension://") for who, _ in asked), "the log sees what the extension asks for"
+    assert [(who, host) for who, host in asked if host != "127.0.0.1"] == []
+
+
+def asked_of(log: Path) -> set[tuple[str, str]]:
+    """Who asked which host, by Chromium's own log, where a page or an extension asked and not the browser itself."""
+    parameters = (event.get("params", {}) for event in json.loads(log.read_text())["events"])
+    return {
+        (one["initiator"], urlsplit(one["url"]).hostname or "")
+        for one in parameters
+        if "://" in one.get("initiator", "") and one.get("url", "").startswith(("http", "ws"))
+    }
 
 
 @pytest.fixture
 def installed(chromium_with_extension: BrowserContext, site: str) -> Iterator[Installed]:
     context = chromium_with_extension
     worker = context.service_workers[0] if context.service_workers else context.wait_for_event("serviceworker")
-    asked: list[str] = []
-    context.on("request", lambda request: asked.append(request.url))
     page = context.new_page()
     page.goto(f"{site}/index.html")
-    yield Installed(context=context, worker=worker, page=page, asked=asked)
+    yield Installed(context=context, worker=worker, page=page)
     page.close()
-    own = ("http://127.0.0.1:", "chrome-extension://", "data:", "blob:")
-    assert [url for url in asked if not url.startswith(own)] == []
 
 
 def expected(instruction: str, folder: Path = PHOTO_FOLDER) -> np.ndarray:

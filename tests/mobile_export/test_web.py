@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from edge_runtime.artifact import Artifact
 from edge_runtime.editor import EMBEDDED
 from edge_runtime.errors import MissingExtraError, OptionError
 from edge_runtime.images import resize_to
+from mobile_export.cli import export_command
 from mobile_export.npm_package import NpmPackage
 from mobile_export.platform import Order
 from mobile_export.platforms.web import PLATFORM, RUNTIME, WASM_FILES, WEBGPU_FILES
@@ -63,6 +65,16 @@ def test_a_bundle_is_complete_and_the_extension_alone_too(unpacked: Path, tmp_pa
     assert manifest["manifest_version"] == 3 and manifest["version"].replace(".", "").isdigit()
     named = [manifest["background"]["service_worker"], manifest["options_ui"]["page"], *manifest["icons"].values()]
     assert all((tmp_path / "extension" / file).is_file() for file in named)
+
+
+def test_the_verb_writes_it_once(unpacked: Path, tmp_path: Path) -> None:
+    arguments = ["web", "nano-banana", "-o", str(tmp_path / "bundle"), "--onnxruntime-web", str(unpacked)]
+    done = CliRunner().invoke(export_command, arguments)
+    assert done.exception is None, done.output
+    assert "| extension |" in done.output and "| **all** |" in done.output
+    assert RUNTIME.spec in (tmp_path / "bundle" / "NOTICE.md").read_text()
+    with pytest.raises(OptionError, match="exists already"):
+        CliRunner().invoke(export_command, arguments, catch_exceptions=False)
 
 
 def test_another_package_or_version_is_refused(tmp_path: Path) -> None:
