@@ -53,10 +53,16 @@ def _identity(count: int, *, dtype: torch.dtype | None = None, **_: object) -> T
     return torch.stack([torch.cat(row) for row in rows])
 
 
+def _ones_of(like: Tensor, **_: Any) -> Tensor:
+    """Return ones that are computed: the converter would write a plane of them for every size into the file."""
+    return like.clamp_min(1.0).clamp_max(1.0)
+
+
 DECOMPOSITIONS: Final[Mapping[Any, Callable[..., Tensor]]] = {
     torch.ops.aten.exp2.default: _power_of_two,
     torch.ops.aten.index_select.default: _selected,
     torch.ops.aten.eye.default: _identity,
+    torch.ops.aten.ones_like.default: _ones_of,
 }
 """Operations that litert-torch has no usable lowering for, in terms of others."""
 

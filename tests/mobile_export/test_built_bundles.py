@@ -22,6 +22,8 @@ from toolchains import Kotlin, Swift
 from edge_runtime.artifact import Artifact
 from mobile_export.platforms.android import PLATFORM
 
+LARGEST_BYTES = 16_000_000
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
@@ -65,6 +67,12 @@ def test_the_android_bundle_edits_as_the_python_runtime(android: Built, tmp_path
     (vectors / "edits/turn.png").write_bytes((vectors / "edits/warmer.png").read_bytes())
     with Program(tests_command(kotlin, jar, android.bundle, vectors), device.answers) as program:
         assert "turn" in program.answer().text("failures"), "a wrong picture must fail"
+
+
+def test_the_model_takes_little_of_an_app(android: Built, ios: Built) -> None:
+    """No plane of constants for every size, as converters fold them out of pictures' shapes."""
+    for built in (android, ios):
+        assert sum(part.bytes for part in built.artifact.manifest.files) < LARGEST_BYTES
 
 
 def test_the_ios_bundle_edits_as_the_python_runtime(ios: Built, tmp_path: Path) -> None:
