@@ -39,6 +39,11 @@ def _power_of_two(power: Tensor) -> Tensor:
     return torch.exp(power * math.log(2.0))
 
 
+def _ones_like(values: Tensor, **_: object) -> Tensor:
+    """Computed, as a constant would be stored for every pixel, and so would a product with 0 plus 1."""
+    return values.clamp(1.0, 1.0)
+
+
 def _selected(values: Tensor, dim: int, index: Tensor) -> Tensor:
     """Rows of a table, for which TFLite has a kernel; litert-torch 0.10 makes a GATHER_ND that reads beyond its end."""
     turned = values.movedim(dim, 0)
@@ -55,6 +60,7 @@ def _identity(count: int, *, dtype: torch.dtype | None = None, **_: object) -> T
 
 DECOMPOSITIONS: Final[Mapping[Any, Callable[..., Tensor]]] = {
     torch.ops.aten.exp2.default: _power_of_two,
+    torch.ops.aten.ones_like.default: _ones_like,
     torch.ops.aten.index_select.default: _selected,
     torch.ops.aten.eye.default: _identity,
 }
