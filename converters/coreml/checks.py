@@ -61,7 +61,7 @@ def check_structure(folder: Path, component: ComponentSource) -> int:
 def _check_side(side: Any, described: TensorSpec, component: ComponentSource) -> None:
     array = side.type.multiArrayType
     allowed = {symbol: (max(1, low), high) for symbol, (low, high) in component.dimensions.items()}
-    wanted = [allowed[size] if isinstance(size, str) else (size, size) for size in described.shape]
+    wanted = [allowed.get(size) if isinstance(size, str) else (size, size) for size in described.shape]
     ranges = [(each.lowerBound, each.upperBound) for each in array.shapeRange.sizeRanges]
     found = ranges or [(size, size) for size in array.shape]
     # the size of an output that changes with the inputs is not stated at all

@@ -75,7 +75,6 @@ def exported_program(component: ComponentSource) -> torch.export.ExportedProgram
                 Carried(with_fused_norms(component.module())),
                 inputs,
                 dynamic_shapes=(dynamic,),
-                prefer_deferred_runtime_asserts_over_guards=True,
             )
             program = program.run_decompositions(REPLACEMENTS)
         except (RuntimeError, ValueError, torch._dynamo.exc.TorchDynamoException) as error:

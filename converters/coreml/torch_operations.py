@@ -14,6 +14,7 @@ _ATEN: Final = torch.ops.aten
 
 REPLACEMENTS: Final[dict[Any, Callable[..., Any]]] = {
     _ATEN.__and__.Tensor: torch.bitwise_and,
+    _ATEN.alias.default: lambda value: value,
     _ATEN.new_ones.default: lambda like, size, **_: torch.full(size, 1.0, dtype=like.dtype),
     _ATEN.where.ScalarOther: lambda chosen, value, other: torch.where(
         chosen, value, torch.full((), other, dtype=value.dtype)
