@@ -11,6 +11,11 @@ from skimage import data
 from edge_runtime.plan import MASKED, Vocabulary
 
 SIDE_PIXELS = 300
+TRANSPARENT = (
+    ("pixelate", 0.5, "all"), ("upscale", 1.0, "all"), ("blur", 0.5, "background"), ("remove", 1.0, "background"),
+    ("denoise", 0.5, "all"), ("rotate", -0.5, "all"), ("crop", 0.5, "subject"),
+)
+"""Adjustment, amount and region of edits where alpha matters."""
 
 
 def photo() -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -25,6 +30,13 @@ def mask() -> np.ndarray[Any, np.dtype[np.uint8]]:
     distance = np.hypot((x - 190) / 50, (y - 120) / 70)
     gray = (np.clip(1.5 - distance, 0, 1) * 255).astype(np.uint8)
     return np.dstack([gray, gray, gray, np.full_like(gray, 255)])
+
+
+def transparent() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The photo, less and less opaque to the right, with hidden colours where it can't be seen."""
+    pixels = photo()
+    pixels[..., 3] = np.clip(np.arange(SIDE_PIXELS) * 1.2 - 40, 0, 255).astype(np.uint8)[::-1]
+    return pixels
 
 
 def every_adjustment(vocabulary: Vocabulary) -> list[Order]:
@@ -59,6 +71,8 @@ def combined() -> list[Order]:
             name="sides of no multiple", photo=photo()[:201, :299],
             plan={"edits": [edit("blur", 0.6, "background"), edit("deblock", 0.6), edit("pixelate", 0.3, "subject")]},
         ),
+        *(Order(name=f"transparent: {name}", photo=transparent(), plan={"edits": [edit(name, amount, region)]})
+          for name, amount, region in TRANSPARENT),
         Order(name="one pixel", photo=photo()[:1, :1], plan={"edits": [edit("warmth", 0.5), edit("crop", 0.5)]}),
     ]
 
