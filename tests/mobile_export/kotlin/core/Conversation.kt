@@ -82,7 +82,7 @@ class Conversation(input: InputStream, output: OutputStream) {
     }
 
     companion object {
-        /** By the standard streams; whatever else prints to the standard output afterwards goes to the standard error. */
+        /** By the standard streams; all else that is printed to the standard output goes to the standard error. */
         val standard by lazy {
             val output = System.out
             System.setOut(System.err)

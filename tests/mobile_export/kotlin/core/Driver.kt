@@ -40,7 +40,6 @@ private fun edited(manifest: Manifest, conversation: Conversation, order: Messag
     val shape = listOf(result.picture.height, result.picture.width, 4)
     return Message(listOf("edited"), mapOf(
         "picture" to ByteTensor(shape, result.picture.bytes),
-        "plan" to textTensor(result.plan.edits.joinToString("\n") { "${it.adjust} ${it.amount} ${it.region} ${it.color}" }),
         "notes" to textTensor(result.notes.joinToString("\n")),
         "stages" to textTensor(steps.distinct().joinToString(" ")),
     ))

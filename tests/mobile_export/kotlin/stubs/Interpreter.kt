@@ -64,7 +64,9 @@ class Interpreter(file: ByteBuffer, options: Options) : AutoCloseable {
         require(inputs.keys == getSignatureInputs(key).toSet()) { "Invalid input names: ${inputs.keys}" }
         val numbers = inputs.mapValues { (name, buffer) -> tensor(key, "input", name).numbers(buffer as ByteBuffer) }
         val answer = ask("run", key, tensors = numbers)
-        for ((name, buffer) in outputs) tensor(key, "output", name).fill(buffer as ByteBuffer, answer.tensors.getValue(name))
+        for ((name, buffer) in outputs) {
+            tensor(key, "output", name).fill(buffer as ByteBuffer, answer.tensors.getValue(name))
+        }
     }
 
     override fun close() = Unit

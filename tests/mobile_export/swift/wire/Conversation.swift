@@ -96,7 +96,9 @@ public final class Conversation {
 
     private func read(_ count: Int) -> Data {
         var data = Data()
-        while data.count < count, let more = try? input.read(upToCount: count - data.count), !more.isEmpty { data += more }
+        while data.count < count, let more = try? input.read(upToCount: count - data.count), !more.isEmpty {
+            data += more
+        }
         return data
     }
 }

@@ -29,8 +29,9 @@ extension Picture {
             let provider = CGDataProvider(data: Data(bytes) as CFData),
             let image = CGImage(
                 width: width, height: height, bitsPerComponent: bitsPerChannel, bitsPerPixel: 4 * bitsPerChannel,
-                bytesPerRow: 4 * width, space: space, bitmapInfo: CGBitmapInfo(rawValue: CGImageAlphaInfo.last.rawValue),
-                provider: provider, decode: nil, shouldInterpolate: true, intent: .defaultIntent)
+                bytesPerRow: 4 * width, space: space,
+                bitmapInfo: CGBitmapInfo(rawValue: CGImageAlphaInfo.last.rawValue), provider: provider, decode: nil,
+                shouldInterpolate: true, intent: .defaultIntent)
         else { throw NanoBananaError.image("The edited pixels can't be made an image.") }
         return image
     }

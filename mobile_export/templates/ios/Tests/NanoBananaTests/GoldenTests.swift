@@ -66,7 +66,11 @@ final class GoldenOnDeviceTests: XCTestCase {
     func testACancelledEditStops() async throws {
         let editor = try NanoBanana()
         let photo = try Golden.image(Golden.read().photo)
-        let edit = Task { try await editor.edit(image: photo, instruction: "warmer") { _ in withUnsafeCurrentTask { $0?.cancel() } } }
+        let edit = Task {
+            try await editor.edit(image: photo, instruction: "warmer") { _ in
+                withUnsafeCurrentTask { task in task?.cancel() }
+            }
+        }
         do {
             _ = try await edit.value
             XCTFail("the edit was not cancelled")

@@ -115,9 +115,8 @@ private func moved(
     for y in 0..<height {
         for x in 0..<width {
             let (fromX, fromY) = source(x, y)
-            for channel in 0..<4 {
-                result.bytes[4 * (y * width + x) + channel] = picture.bytes[4 * (fromY * picture.width + fromX) + channel]
-            }
+            let from = 4 * (fromY * picture.width + fromX)
+            for channel in 0..<4 { result.bytes[4 * (y * width + x) + channel] = picture.bytes[from + channel] }
         }
     }
     return result

@@ -157,8 +157,9 @@ struct Placing {
         for edit in named("crop") where edit.region == subject { picture = cropped(picture, edit) }
         for edit in named("crop") where edit.region != subject { picture = cropped(picture, edit) }
         for edit in named("rotate") { picture = turned(picture, edit.amount) }
-        if named("flip_horizontal").contains(where: { $0.amount > 0.5 }) { picture = mirrored(picture, horizontal: true) }
-        if named("flip_vertical").contains(where: { $0.amount > 0.5 }) { picture = mirrored(picture, horizontal: false) }
+        func asked(_ name: String) -> Bool { named(name).contains { $0.amount > 0.5 } }
+        if asked("flip_horizontal") { picture = mirrored(picture, horizontal: true) }
+        if asked("flip_vertical") { picture = mirrored(picture, horizontal: false) }
         for edit in named("frame") {
             let color = edit.color.flatMap(channels) ?? [255, 255, 255]
             picture = framed(picture, edit.amount, width: shares.frame, color: color)

@@ -54,7 +54,8 @@ public struct Vocabulary: Decodable, Sendable {
     /// Throws NanoBananaError.plan unless the edit is one that the model has.
     func check(_ edit: Edit) throws {
         guard let fault = fault(of: edit, adjustments[try index(edit.adjust)]) else { return }
-        throw NanoBananaError.plan("\(edit.adjust) \(fault). Got: \(edit.amount), \(edit.region), \(edit.color ?? "none").")
+        let got = "\(edit.amount), \(edit.region), \(edit.color ?? "no colour")"
+        throw NanoBananaError.plan("\(edit.adjust) \(fault). Got: \(got).")
     }
 
     private func fault(of edit: Edit, _ known: Adjustment) -> String? {

@@ -102,7 +102,8 @@ func resized(_ plane: Plane, width: Int, height: Int, filter: Filter) -> Plane {
         rows = Plane(width: width, height: plane.height)
         let taps = Taps(length: plane.width, end: Double(plane.width), size: width, filter: filter)
         for y in 0..<plane.height {
-            sums(plane.values, Line(start: y * plane.width, step: 1), taps, &rows.values, Line(start: y * width, step: 1))
+            let from = Line(start: y * plane.width, step: 1)
+            sums(plane.values, from, taps, &rows.values, Line(start: y * width, step: 1))
         }
     }
     if height == plane.height { return rows }
@@ -143,7 +144,8 @@ private func resampled(
         rows = Picture(width: width, height: source.height)
         let taps = Taps(length: source.width, end: endX, size: width, filter: filter)
         for y in 0..<source.height {
-            sums(source.bytes, Line(start: y * source.width, step: 1), taps, &rows.bytes, Line(start: y * width, step: 1))
+            let from = Line(start: y * source.width, step: 1)
+            sums(source.bytes, from, taps, &rows.bytes, Line(start: y * width, step: 1))
         }
     }
     if endY == Double(source.height) && height == source.height { return rows }

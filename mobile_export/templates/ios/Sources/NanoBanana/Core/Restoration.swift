@@ -58,7 +58,8 @@ struct Restoration {
     private func reduced(_ piece: Picture, _ hole: Plane, _ factor: Int) -> (Picture, Plane) {
         var known = piece
         for at in hole.values.indices { known.bytes[4 * at + 3] = hole.values[at] > 0 ? 0 : 255 }
-        var small = resizedTo(known, width: parts(piece.width, factor), height: parts(piece.height, factor), alpha: true)
+        let (width, height) = (parts(piece.width, factor), parts(piece.height, factor))
+        var small = resizedTo(known, width: width, height: height, alpha: true)
         var left = Plane(width: small.width, height: small.height)
         for at in left.values.indices {
             left.values[at] = Int(small.bytes[4 * at + 3]) < sizes.knownAlpha ? 1 : 0

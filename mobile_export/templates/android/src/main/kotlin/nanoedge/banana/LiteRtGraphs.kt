@@ -50,16 +50,26 @@ internal class LiteRtGraphs(private val manifest: Manifest, private val asset: (
         return buffer(bytes.size).apply { put(bytes).rewind() }
     }
 
-    private fun options() = Interpreter.Options().setNumThreads(Runtime.getRuntime().availableProcessors().coerceIn(1, 4))
+    private fun options(): Interpreter.Options {
+        val cores = Runtime.getRuntime().availableProcessors()
+        return Interpreter.Options().setNumThreads(minOf(cores, MOST_THREADS))
+    }
+
+    private companion object {
+        /** Phones have slow cores beside the fast ones, which only hold them up. */
+        const val MOST_THREADS = 4
+    }
 }
 
 /** An interpreter, and the sizes that its file has. */
 private class OpenGraph(private val component: Component, private val interpreter: Interpreter) :
     Closeable {
     private val signatures = interpreter.signatureKeys.map { key ->
-        val inputs = interpreter.getSignatureInputs(key).associateWith { interpreter.getInputTensorFromSignature(it, key) }
-        val outputs = interpreter.getSignatureOutputs(key).associateWith { interpreter.getOutputTensorFromSignature(it, key) }
-        Signature(key, component, (inputs + outputs).mapValues { (_, tensor) -> tensor.shape().toList() })
+        val inputs = interpreter.getSignatureInputs(key)
+            .associateWith { interpreter.getInputTensorFromSignature(it, key).shape().toList() }
+        val outputs = interpreter.getSignatureOutputs(key)
+            .associateWith { interpreter.getOutputTensorFromSignature(it, key).shape().toList() }
+        Signature(key, component, inputs + outputs)
     }
 
     fun run(inputs: Map<String, Tensor>): Map<String, Tensor> {

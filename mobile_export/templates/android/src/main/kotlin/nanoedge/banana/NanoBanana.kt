@@ -38,7 +38,7 @@ class NanoBanana private constructor(private val manifest: Manifest, private val
     suspend fun edit(bitmap: Bitmap, instruction: String, progress: (Step) -> Unit = {}): Bitmap =
         edited(bitmap, instruction, null, progress).bitmap
 
-    /** Edit a photo by words, inside the mask if there is one: transparent where the edit belongs, or white on black. */
+    /** Edit a photo by words, inside the mask if given: transparent where the edit belongs, or white on black. */
     suspend fun edited(
         bitmap: Bitmap, instruction: String, mask: Bitmap? = null, progress: (Step) -> Unit = {},
     ): Outcome = work(progress) { editing -> carriedOut(editing, bitmap, editing.plan(instruction), mask) }

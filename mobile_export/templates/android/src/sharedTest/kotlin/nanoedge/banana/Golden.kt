@@ -31,7 +31,10 @@ class Golden(private val read: (String) -> ByteArray) {
 
     val edits: List<GoldenEdit> = members.list("edits").map {
         val edit = Members(it, "edit")
-        GoldenEdit(edit.string("name"), edit.string("instruction"), edit.flag("masked"), plan(edit), edit.string("file"))
+        GoldenEdit(
+            name = edit.string("name"), instruction = edit.string("instruction"), masked = edit.flag("masked"),
+            plan = plan(edit), file = edit.string("file"),
+        )
     }
 
     val runs: Map<String, GoldenRun> = members.list("graphs").associate {

@@ -3,6 +3,7 @@ package nanoedge.banana
 import java.io.ByteArrayInputStream
 import javax.imageio.ImageIO
 import kotlin.math.abs
+import nanoedge.banana.core.DType
 import nanoedge.banana.core.Editing
 import nanoedge.banana.core.Graphs
 import nanoedge.banana.core.InstructionException
@@ -80,7 +81,7 @@ private class RecordedGraphs(private val runs: Map<String, GoldenRun>) : Graphs 
     private fun alike(one: Tensor, other: Tensor): Boolean {
         if (one.shape != other.shape || one.dtype != other.dtype) return false
         val (ours, theirs) = one.floats() to other.floats()
-        val least = if (one.dtype == nanoedge.banana.core.DType.UINT8) 1f else 1e-4f
+        val least = if (one.dtype == DType.UINT8) 1f else 1e-4f
         return ours.indices.all { abs(ours[it] - theirs[it]) <= least }
     }
 }
@@ -93,7 +94,9 @@ private fun picture(name: String): Picture {
     val picture = Picture(image.width, image.height)
     for (y in 0 until image.height) for (x in 0 until image.width) {
         val (color, at) = image.getRGB(x, y) to 4 * (y * image.width + x)
-        for ((channel, shift) in listOf(16, 8, 0, 24).withIndex()) picture.bytes[at + channel] = (color shr shift).toByte()
+        for ((channel, shift) in listOf(16, 8, 0, 24).withIndex()) {
+            picture.bytes[at + channel] = (color shr shift).toByte()
+        }
     }
     return picture
 }

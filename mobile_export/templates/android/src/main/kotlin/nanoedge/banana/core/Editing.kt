@@ -94,7 +94,9 @@ class Editing(manifest: Manifest, graphs: Graphs, private val listen: Listener) 
     /** `fill` for what is marked, then `restore` with the strengths of the edits that it does. */
     private fun mending(edits: List<Edit>): Mending {
         val strengths = FloatArray(settings.restore.size)
-        for (edit in edits) if (edit.adjust != ERASING) strengths[settings.restore.indexOf(edit.adjust)] = edit.amount.toFloat()
+        for (edit in edits.filter { it.adjust != ERASING }) {
+            strengths[settings.restore.indexOf(edit.adjust)] = edit.amount.toFloat()
+        }
         return Mending { piece, hole ->
             var picture = piece
             if (hole.values.any { it != 0f }) {

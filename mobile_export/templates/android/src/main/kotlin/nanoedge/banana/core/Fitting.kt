@@ -17,7 +17,8 @@ class Signature(val name: String, private val component: Component, shapes: Map<
             if (shape?.size != spec.shape.size) {
                 throw ArtifactException("The tensor ${spec.name} of ${component.name} differs from the manifest.")
             }
-            spec.shape.zip(shape).filter { (side, _) -> side.symbol.isNotEmpty() }.map { (side, size) -> side.symbol to size }
+            spec.shape.zip(shape).filter { (side, _) -> side.symbol.isNotEmpty() }
+                .map { (side, size) -> side.symbol to size }
         }.toMap()
         told = shapes.keys - specs.map { it.name }.toSet()
         if (!sizes.keys.containsAll(told)) {

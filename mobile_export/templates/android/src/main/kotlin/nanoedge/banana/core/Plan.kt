@@ -38,7 +38,8 @@ class Vocabulary(val adjustments: List<Adjustment>, val regions: List<String>, v
             !known.takesColor && edit.color != null -> "takes no colour"
             else -> null
         }
-        if (fault != null) throw PlanException("${edit.adjust} $fault. Got: ${edit.amount}, ${edit.region}, ${edit.color}.")
+        val got = "${edit.amount}, ${edit.region}, ${edit.color}"
+        if (fault != null) throw PlanException("${edit.adjust} $fault. Got: $got.")
     }
 
     /** Confine a plan to the user's mask: edits of the whole photo become edits of the masked area where they can. */

@@ -14,7 +14,8 @@ internal class Rows(settings: Settings, edits: List<Edit>, val regions: List<Str
         for (edit in edits) for (row in 0 until count) {
             if (edit.region != ALL && edit.region != regions[row]) continue
             sums[row * adjustments.size + settings.vocabulary.index(edit.adjust)] += edit.amount.toFloat()
-            edit.color?.let { color -> channels(color).forEachIndexed { at, value -> paint[3 * row + at] = value / 255f } }
+            val color = edit.color ?: continue
+            channels(color).forEachIndexed { at, value -> paint[3 * row + at] = value / 255f }
         }
         for (at in sums.indices) {
             val adjustment = adjustments[at % adjustments.size]
@@ -82,7 +83,7 @@ internal class Rendering(private val settings: Settings, private val running: Ru
 
     private class Pass(val graph: String, val factor: Int, val layers: Map<String, Tensor>, val rows: Rows)
 
-    /** What is rendered at once, with a margin so that no seam shows: strips, or tiles where graphs have fixed sizes. */
+    /** What is rendered at once, with a margin against seams: strips, or tiles where graphs have fixed sizes. */
     private fun pieces(picture: Picture, pass: Pass): List<Tile> {
         val (width, height) = picture.width to picture.height
         val margin = parts(settings.haloRows, pass.factor) * pass.factor

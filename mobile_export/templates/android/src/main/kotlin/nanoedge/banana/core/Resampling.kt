@@ -40,7 +40,10 @@ internal class Taps(val first: IntArray, val weights: Array<DoubleArray>) {
 
     /** The weights in fixed point. */
     val whole: Array<IntArray> by lazy {
-        Array(size) { new -> IntArray(weights[new].size) { Math.round(weights[new][it] * (1 shl WEIGHT_BITS)).toInt() } }
+        Array(size) { new ->
+            val row = weights[new]
+            IntArray(row.size) { Math.round(row[it] * (1 shl WEIGHT_BITS)).toInt() }
+        }
     }
 }
 
@@ -61,7 +64,7 @@ internal fun taps(length: Int, end: Double, size: Int, filter: Filter): Taps {
     return Taps(first, weights)
 }
 
-/** Resize all four channels alike; hidden colours of transparent pixels count, so premultiply before where it matters. */
+/** Resize all four channels alike; hidden colours of transparent pixels count: premultiply before where it matters. */
 fun resized(picture: Picture, width: Int, height: Int, filter: Filter): Picture =
     resampled(picture, picture.width.toDouble(), picture.height.toDouble(), width, height, filter)
 
