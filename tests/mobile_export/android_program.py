@@ -61,7 +61,7 @@ def compile_bundle(kotlin: Kotlin, bundle: Path, folder: Path) -> Path:
     return jar
 
 
-def tests_command(kotlin: Kotlin, jar: Path, bundle: Path, vectors: Path) -> list[str]:
+def bundle_command(kotlin: Kotlin, jar: Path, bundle: Path, vectors: Path) -> list[str]:
     """Return the command that runs the bundle's tests with these golden vectors."""
     assets = bundle / ASSETS
     main = "nanoedge.banana.check.MainKt"

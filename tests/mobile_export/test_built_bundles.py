@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from android_program import LiteRTDevice, compile_bundle, tests_command
+from android_program import LiteRTDevice, bundle_command, compile_bundle
 from programs import CoreMLDevice, GraphRunner, Program
 from swift_modules import compiled
 from toolchains import Kotlin, Swift
@@ -56,7 +56,7 @@ def ios(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def test_the_android_bundle_edits_as_the_python_runtime(android: Built, tmp_path: Path) -> None:
     device, kotlin = LiteRTDevice(android.artifact), Kotlin.installed()
     jar = compile_bundle(kotlin, android.bundle, tmp_path)
-    with Program(tests_command(kotlin, jar, android.bundle, golden_of(android)), device.answers) as program:
+    with Program(bundle_command(kotlin, jar, android.bundle, golden_of(android)), device.answers) as program:
         answer = program.answer()
     assert answer.text("failures") == ""
     assert int(answer.words[1]) >= 8
@@ -65,7 +65,7 @@ def test_the_android_bundle_edits_as_the_python_runtime(android: Built, tmp_path
     vectors = tmp_path / "vectors"
     shutil.copytree(golden_of(android), vectors)
     (vectors / "edits/turn.png").write_bytes((vectors / "edits/warmer.png").read_bytes())
-    with Program(tests_command(kotlin, jar, android.bundle, vectors), device.answers) as program:
+    with Program(bundle_command(kotlin, jar, android.bundle, vectors), device.answers) as program:
         assert "turn" in program.answer().text("failures"), "a wrong picture must fail"
 
 

@@ -5,6 +5,7 @@ import android.content.res.AssetManager
 import java.io.File
 import java.io.IOException
 import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.async
 import kotlinx.coroutines.runBlocking
@@ -45,8 +46,11 @@ class EditorTest {
     fun cancellingStopsAnEditAndTheNextOneWorks(): Unit = NanoBanana.open(context).use { editor ->
         runBlocking {
             lateinit var cancel: () -> Unit
-            val edit = async(Dispatchers.Default) { editor.edit(photo, "remove the background") { cancel() } }
+            val edit = async(Dispatchers.Default, CoroutineStart.LAZY) {
+                editor.edit(photo, "remove the background") { cancel() }
+            }
             cancel = edit::cancel
+            edit.start()
             assertThrows(CancellationException::class.java) { runBlocking { edit.await() } }
             editor.edit(photo, "warmer")
         }
