@@ -23,6 +23,9 @@ WEIGHT_INPUTS: Final = {
 SEPARATOR: Final = ":"
 """Between a parameter's name and the number of the graph that reads it."""
 
+PARALLEL: Final = 0.9999
+"""Cosine above which two rows of weights are the same but for a factor; random ones are below 0.5."""
+
 DESCRIPTION: Final = b"nanoedge"
 _FLOAT32: Final = schema.TensorType.FLOAT32
 _BEYOND: Final = ("STABLEHLO_", "CUSTOM")
@@ -68,17 +71,18 @@ def name_tensors(model: Any, parameters: Mapping[str, Tensor]) -> None:
     """
     known = {_digest(layout): name for name, array in parameters.items() for layout in _layouts(array)}
     for number, graph in enumerate(model.subgraphs):
-        for index, tensor in enumerate(graph.tensors):
-            tensor.name = f"{number}.{index}".encode()
+        found: dict[int, str] = {}
         for operator in graph.operators:
             position = WEIGHT_INPUTS.get(_operator(model, operator))
-            if position is None:
-                continue
-            tensor = graph.tensors[operator.inputs[position]]
-            array = _constant(model, tensor)
-            if array is not None and (name := known.get(_digest(array))) is not None:
-                # the quantiser wants names to be unique in the file
-                tensor.name = f"{name}{SEPARATOR}{number}".encode()
+            place = -1 if position is None else int(operator.inputs[position])
+            array = None if position is None else _constant(model, graph.tensors[place])
+            name = None if array is None else known.get(_digest(array)) or _scaled(array, parameters)
+            if name is not None:
+                found[place] = name
+        for index, tensor in enumerate(graph.tensors):
+            # the quantiser wants names to be unique in the file
+            name = f"{found[index]}{SEPARATOR}{number}" if index in found else f"{number}.{index}"
+            tensor.name = name.encode()
     model.description, model.metadata, model.metadataBuffer = DESCRIPTION, None, None
 
 
@@ -132,6 +136,29 @@ def _scale_bytes(model: Any, graph: Any, tensor: Any) -> int:
         return len(model.buffers[graph.tensors[details.scales].buffer].data)
     scale = tensor.quantization.scale
     return 0 if scale is None else 4 * len(scale)
+
+
+def _scaled(array: Tensor, parameters: Mapping[str, Tensor]) -> str | None:
+    """Return the parameter that a weight is but for a factor of each input or output.
+
+    The converter multiplies a norm's factors into the matrix behind it.
+    """
+    for name, parameter in parameters.items():
+        for layout in _layouts(parameter):
+            if layout.ndim > 1 and layout.shape == array.shape and any(
+                _proportional(array.reshape(shape).swapaxes(0, axis), layout.reshape(shape).swapaxes(0, axis))
+                for shape, axis in (((array.shape[0], -1), 0), ((-1, array.shape[-1]), 1))
+            ):
+                return name
+    return None
+
+
+def _proportional(rows: Tensor, others: Tensor) -> bool:
+    """Return whether each row of a matrix is a multiple of the same row of the other."""
+    if rows.shape[1] < 2:  # then everything is a multiple
+        return False
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(others, axis=1)
+    return bool((np.abs((rows * others).sum(1)) >= PARALLEL * lengths).all() and lengths.any())
 
 
 def _operator(model: Any, operator: Any) -> str:

@@ -167,15 +167,22 @@ def taken(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def looked_up(codes: Tensor, tables: Tensor) -> Tensor:
-    """`tone.lookup` as rows of a table: the form for which TFLite has a kernel."""
-    rows, channels, size = tables.shape
-    offsets = torch.tensor([float(size * channel) for channel in range(channels)]).reshape(1, -1, 1, 1)
-    flat = (codes + offsets).to(torch.int32)
+    """`tone.lookup` as rows of a table: the form for which TFLite has a kernel.
+
+    Channel by channel, as one table of all would need offsets, which the converter stores for every pixel.
+    """
+    rows, channels = tables.shape[:2]
+    numbers = codes.to(torch.int32)
+    planes = [_channel(numbers[:, channel], tables[:, channel]) for channel in range(channels)]
+    return torch.stack(planes, 1).reshape(rows, *codes.shape[1:])
+
+
+def _channel(codes: Tensor, tables: Tensor) -> Tensor:
+    """codes int32 (1 or R, h, w), tables (R, 256) -> (R, h, w)."""
     if codes.shape[0] == 1:
-        found = functional.embedding(flat.reshape(-1), tables.reshape(rows, -1).permute(1, 0))
-        return found.permute(1, 0).reshape(rows, *codes.shape[1:])
-    each = [looked_up(codes[row : row + 1], tables[row : row + 1]) for row in range(rows)]
-    return torch.cat(each)
+        found = functional.embedding(codes.reshape(-1), tables.permute(1, 0))
+        return found.permute(1, 0).reshape(-1, *codes.shape[1:])
+    return torch.cat([_channel(codes[row : row + 1], tables[row : row + 1]) for row in range(len(codes))])
 
 
 def _between(table: Tensor, places: Tensor) -> Tensor:

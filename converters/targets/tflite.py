@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import litert_torch
 import torch
-from litert_torch.fx_infra import decomp
 from torch import Tensor, nn
 
 from converters import tflite_graph, tflite_weights
@@ -26,6 +25,7 @@ from converters.recipe import LayerScheme, Recipe, WeightScheme
 from converters.source import ComponentSource, FixedForm
 from converters.target import Quantised, Runner
 from converters.tflite_graph import Use
+from converters.tflite_operations import spelled_out
 from edge_runtime.engines.litert import ENGINE
 from edge_runtime.errors import ConversionError
 from edge_runtime.machine import Machine
@@ -33,32 +33,6 @@ from edge_runtime.manifest import MAX_NOTE_CHARACTERS, Component
 from edge_runtime.tensors import TensorSpec
 
 _MISSING: Final = re.compile(r"Lowering not found: ([\w.]+)")
-
-
-def _power_of_two(power: Tensor) -> Tensor:
-    return torch.exp(power * math.log(2.0))
-
-
-def _selected(values: Tensor, dim: int, index: Tensor) -> Tensor:
-    """Rows of a table, for which TFLite has a kernel; litert-torch 0.10 makes a GATHER_ND that reads beyond its end."""
-    turned = values.movedim(dim, 0)
-    table = turned.reshape(turned.shape[0], -1)
-    found = torch.embedding(table, index.to(torch.int32)).reshape(len(index), *turned.shape[1:])
-    return found.movedim(0, dim)
-
-
-def _identity(count: int, *, dtype: torch.dtype | None = None, **_: object) -> Tensor:
-    """Written out: torch counts and compares for it, and a computed range is none of TFLite's operations."""
-    rows = [[torch.full((1,), float(row == column), dtype=dtype) for column in range(count)] for row in range(count)]
-    return torch.stack([torch.cat(row) for row in rows])
-
-
-DECOMPOSITIONS: Final[Mapping[Any, Callable[..., Tensor]]] = {
-    torch.ops.aten.exp2.default: _power_of_two,
-    torch.ops.aten.index_select.default: _selected,
-    torch.ops.aten.eye.default: _identity,
-}
-"""Operations that litert-torch has no usable lowering for, in terms of others."""
 
 
 class TFLiteTarget:
@@ -168,7 +142,7 @@ def _convert(component: ComponentSource, form: FixedForm, module: nn.Module, fil
                 got=", ".join(sorted(symbols - sizes.keys())), hint="give ComponentSource.fixed",
             )
         converter.add_signature(signature_name(sizes), named, None, _example(component, form, sizes))
-    with quiet(), _silent(), _decomposed():
+    with quiet(), _silent(), spelled_out():
         try:
             converter.convert().export(str(file))
         except Exception as error:  # noqa: BLE001 - whatever torch.export, MLIR or litert-torch raise
@@ -201,7 +175,7 @@ def _explained(
     layer = path.replace("L['self']", "").strip(".").removeprefix("module").strip(".") or "the module itself"
     return ConversionError(
         f"{component.name}: TFLite can't express an operation", got=f"{operation}, in {layer}",
-        hint="write the layer's forward with other operations, or add a decomposition in converters/targets/tflite.py",
+        hint="write the layer's forward with other operations, or add one to converters/tflite_operations.py",
     )
 
 
@@ -234,15 +208,3 @@ def _silent() -> Iterator[None]:
         yield
     finally:
         litert_torch.config.show_progress = shown
-
-
-@contextmanager
-def _decomposed() -> Iterator[None]:
-    """Spell what litert-torch has no lowering for, or a wrong or slow one, by what it has."""
-    for operation, spelled in DECOMPOSITIONS.items():
-        decomp.add_pre_convert_decomp(operation, spelled)
-    try:
-        yield
-    finally:
-        for operation in DECOMPOSITIONS:
-            decomp.remove_pre_lower_decomp(operation)
