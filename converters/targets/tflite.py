@@ -32,7 +32,8 @@ from edge_runtime.machine import Machine
 from edge_runtime.manifest import MAX_NOTE_CHARACTERS, Component
 from edge_runtime.tensors import TensorSpec
 
-_MISSING: Final = re.compile(r"Lowering not found: ([\w.]+)")
+_OPERATION: Final = re.compile(r"While executing .*?target=(?:torch\.ops\.)?([\w.]+)")
+"""What litert-torch says about the node of the traced graph at which it stopped."""
 
 
 class TFLiteTarget:
@@ -163,11 +164,11 @@ def _explained(
     component: ComponentSource, form: FixedForm, module: nn.Module, error: Exception
 ) -> ConversionError:
     """Return one error that names the operation and the layer."""
-    missing = _MISSING.search(str(error))
-    if missing is None:
+    stopped = _OPERATION.search(str(error))
+    if stopped is None:
         return ConversionError(f"{component.name} can't be converted to TFLite", got=f"{type(error).__name__}: {error}")
-    operation = missing[1]
-    program = torch.export.export(module, (), _example(component, form, form.sizes[0]))
+    operation = stopped[1]
+    program = torch.export.export(module, (), _example(component, form, form.sizes[0])).run_decompositions()
     stacks = [node.meta.get("nn_module_stack", {}) for node in program.graph.nodes if str(node.target) == operation]
     path = list(stacks[0].values())[-1][0] if stacks and stacks[0] else ""
     layer = path.replace("L['self']", "").strip(".").removeprefix("module").strip(".") or "the module itself"

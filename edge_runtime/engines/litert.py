@@ -24,7 +24,10 @@ from edge_runtime.tensors import Tensor, check_inputs
 from edge_runtime.tflite_file import check_flatbuffer
 
 LIBRARIES: Final = ("ai_edge_litert", "tflite_runtime")
-"""In the order of preference: the second is no longer developed."""
+"""In the order of preference."""
+
+LAST_LIBRARY: Final = LIBRARIES[-1]
+"""It is no longer developed."""
 
 _LIBRARY: Final = next((name for name in LIBRARIES if importlib.util.find_spec(name)), LIBRARIES[0])
 _INTERPRETER: Final = importlib.import_module(f"{_LIBRARY}.interpreter")
@@ -45,6 +48,11 @@ class LiteRTEngine:
         if device != "cpu":
             raise EngineError("LiteRT can't use the device here", got=device, allowed="cpu", hint="ask for device cpu")
         check_flatbuffer(path, component.sha256)
+        if _LIBRARY == LAST_LIBRARY and "int4" in component.precision:  # it ends the process
+            raise EngineError(
+                f"{_LIBRARY} has no kernels for 4-bit weights", got=f"{component.name} in {component.precision}",
+                allowed="fp32, int8", hint="install ai-edge-litert, or convert the model with recipe int8",
+            )
         try:
             interpreter = _INTERPRETER.Interpreter(model_path=str(path), num_threads=threads)
             signatures = _signatures(interpreter, component)
@@ -93,7 +101,7 @@ def _tensors(runner: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 def _advice() -> str:
     """Tell what to install where the library can't work with this NumPy whatever the file."""
-    if _LIBRARY == "tflite_runtime" and int(np.__version__.partition(".")[0]) >= 2:
+    if _LIBRARY == LAST_LIBRARY and int(np.__version__.partition(".")[0]) >= 2:
         return f"tflite-runtime needs NumPy below 2, and this is {np.__version__}: install numpy<2, or ai-edge-litert"
     return ""
 

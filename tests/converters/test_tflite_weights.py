@@ -30,14 +30,15 @@ def test_blocks_that_do_not_fit_become_channels():
     assert "blocks don't fit" in found.change
 
 
-@pytest.mark.parametrize(
-    ("operator", "bits", "change"),
-    [("CONV_2D", 4, "by channel"), ("DEPTHWISE_CONV_2D", 8, "no 4"), ("CONV_3D", 8, "no 4")],
-)
-def test_kernels_that_have_no_blocks(operator, bits, change):
-    found = stored(use(operator, 8, 3, 3, 32), BLOCKS)
-    assert found.scheme is not None and found.scheme.bits == bits
-    assert change in found.change
+def test_convolutions_have_no_blocks():
+    found = stored(use("CONV_2D", 8, 3, 3, 32), BLOCKS)
+    assert found.scheme == WeightScheme(bits=4, granularity=Granularity.CHANNEL)
+
+
+@pytest.mark.parametrize("scheme", [BLOCKS, LayerScheme(weights=BY_CHANNEL)])
+def test_depthwise_convolutions_stay_in_float(scheme):
+    found = stored(use("DEPTHWISE_CONV_2D", 1, 3, 3, 32), scheme)
+    assert found.scheme is None and "no fast kernel" in found.change
 
 
 def test_eight_bits():

@@ -22,7 +22,7 @@ from edge_runtime.tensors import TensorSpec
 
 shape = (1, "height", "width", 2)
 photo, scaled = (TensorSpec(name=name, dtype="float32", shape=shape) for name in ("photo", "scaled"))
-component = Component(name="scale", file="scale.tflite", precision="fp32", inputs=(photo,), outputs=(scaled,))
+component = Component(name="scale", file="scale.tflite", precision=sys.argv[2], inputs=(photo,), outputs=(scaled,))
 with engine_for("tflite").open(Path(sys.argv[1]), component, threads=2) as session:
     result = session.run({"photo": np.ones((1, 3, 4, 2), np.float32)})["scaled"]
 assert "tflite_runtime" in sys.modules and "ai_edge_litert" not in sys.modules
@@ -46,16 +46,20 @@ def install(python: Path, *packages: str) -> None:
     subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True, capture_output=True)
 
 
-def run(python: Path, file: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([python, "-c", PROGRAM, file], cwd=ROOT, capture_output=True, text=True, check=False)
+def run(python: Path, file: Path, precision: str = "fp32") -> subprocess.CompletedProcess[str]:
+    command = [python, "-c", PROGRAM, file, precision]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
-def test_it_runs_with_an_older_numpy_and_says_what_a_newer_one_needs(python, tmp_path):
+def test_it_runs_with_an_older_numpy_and_says_what_else_it_needs(python, tmp_path):
     file = write_scale(tmp_path / "scale.tflite")
     result = run(python, file)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split()[0].startswith("1.") and result.stdout.split()[-1] == "72.0"
+
+    result = run(python, file, "int4-int8")
+    assert result.returncode != 0 and "no kernels for 4-bit weights" in result.stderr
 
     install(python, "numpy>=2")
     result = run(python, file)

@@ -47,6 +47,7 @@ def opened(artifact: Artifact, name: str, **changes: object):
     return ENGINE.open(artifact.path(name), component, threads=1)
 
 
+@pytest.mark.slow
 def test_the_command_writes_an_artifact_and_times_nothing(checkpoint, tmp_path):
     arguments = ["tiny", "--to", "coreml", "--recipe", "fp16", "-o", tmp_path / "out", "--checkpoint", checkpoint]
     result = click.testing.CliRunner().invoke(command, [str(argument) for argument in arguments])

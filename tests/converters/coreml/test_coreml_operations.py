@@ -358,10 +358,10 @@ def test_an_operation_that_fails_is_named(tmp_path):
 
 
 def test_what_is_no_package_is_refused(tmp_path):
-    with pytest.raises(ConversionError, match="gone.mlpackage is not a Core ML package"):
+    with pytest.raises(ConversionError, match="Gone.mlpackage is not a Core ML package"):
         Interpreter(tmp_path / "gone.mlpackage")
     model = tmp_path / "odd.mlpackage" / "Data" / "com.apple.CoreML" / "model.mlmodel"
     model.parent.mkdir(parents=True)
     model.write_bytes(b"not protobuf at all")
-    with pytest.raises(ConversionError, match="odd.mlpackage is not a Core ML package"):
+    with pytest.raises(ConversionError, match="Odd.mlpackage is not a Core ML package"):
         Interpreter(tmp_path / "odd.mlpackage")

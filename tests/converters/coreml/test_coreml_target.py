@@ -94,6 +94,7 @@ def test_dynamic_sizes_compute_what_torch_computes(packages, length):
         np.testing.assert_allclose(array, expected[name], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_same_weights_same_bytes(packages, tmp_path):
     for source in (mask_component(), text_component()):
         TARGET.export(source, tmp_path / source.name)
