@@ -40,8 +40,13 @@ gallery: $(VENV)/.dev ## before and after of every kind of edit, into docs/galle
 embed: $(VENV)/.dev ## rebuild the embedded int8 artifact from the committed checkpoint
 	$(BIN)/python -m converters.embed
 
-bundles: $(VENV)/.runtime ## the folders for apps, into build/; the one for the web needs npm
-	rm -rf build/nano-banana-web && $(BIN)/nanoedge export web nano-banana -o build/nano-banana-web
+bundles: $(VENV)/.dev ## the folders for apps, and the artifacts in them, into build/; the one for the web needs npm
+	rm -rf build/nano-banana-web build/nano-tflite build/nano-banana-android build/nano-coreml build/NanoBananaKit
+	$(BIN)/nanoedge export web nano-banana -o build/nano-banana-web
+	$(BIN)/nanoedge convert nano-banana --to tflite -o build/nano-tflite
+	$(BIN)/nanoedge export android build/nano-tflite -o build/nano-banana-android
+	$(BIN)/nanoedge convert nano-banana --to coreml -o build/nano-coreml
+	$(BIN)/nanoedge export ios build/nano-coreml -o build/NanoBananaKit
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -50,8 +55,9 @@ $(VENV)/.runtime: pyproject.toml requirements/lock.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint requirements/lock.txt --editable .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml requirements/lock.txt | $(VENV)/bin/python
+$(VENV)/.dev: pyproject.toml requirements/lock.txt requirements/tflite.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint requirements/lock.txt --editable '.[dev]'
+	$(PIP) install --quiet --no-deps --requirement requirements/tflite.txt # see there
 	@touch $@ $(VENV)/.runtime
 
 clean:

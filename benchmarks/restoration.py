@@ -25,7 +25,7 @@ from converters.nano_banana.restoration import load
 from converters.nano_banana.restoration_crops import decode, photographs
 from converters.nano_banana.restoration_pairs import CONDITIONS, Apply, Pair, in_torch, middle, psnr, restored
 from edge_runtime.artifact import Artifact
-from edge_runtime.engines.onnxruntime import ENGINE
+from edge_runtime.engine import engine_for
 
 COMPONENT = "restore"
 THREADS = 2
@@ -33,10 +33,11 @@ Method = Callable[[Pair], Pixels]
 
 
 def of_artifact(folder: Path) -> Apply:
-    """Return the artifact's restore component in ONNX Runtime."""
+    """Return the artifact's restore component in the engine of its format."""
     artifact = Artifact.open(folder)
     component = artifact.manifest.component(COMPONENT)
-    session = ENGINE.open(artifact.path(COMPONENT), component, threads=THREADS)
+    engine = engine_for(artifact.manifest.target)
+    session = engine.open(artifact.path(COMPONENT), component, threads=THREADS)
     names = [tensor.name for tensor in component.inputs]
     result = component.outputs[0].name
 

@@ -55,22 +55,29 @@ def bundled_photographs() -> CalibrationData:
 
 def folder_photographs(folder: Path) -> CalibrationData:
     """Return up to 256 photographs of a folder in order of name; every fourth is kept for comparison."""
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
-    if len(paths) < 2:
+    photos = read_photos(folder, MAX_PHOTOS)
+    if len(photos) < 2:
         raise OptionError(
             "the calibration folder has too few photographs",
-            got=f"{len(paths)} in {folder}",
+            got=f"{len(photos)} in {folder}",
             allowed=f"2 or more files {', '.join(SUFFIXES)}",
             param="calibration",
         )
-    # spread over the whole folder: neighbours by name are often of one series
-    step = max(1, len(paths) // MAX_PHOTOS)
-    photos = [_read(path) for path in paths[::step][:MAX_PHOTOS]]
     return CalibrationData(
         calibration=tuple(photo for i, photo in enumerate(photos) if i % COMPARISON_EVERY != 1),
         comparison=tuple(photos[1::COMPARISON_EVERY]),
         provenance=f"{len(photos)} photographs given with --calibration",
     )
+
+
+def read_photos(folder: Path, limit: int) -> list[Photo]:
+    """Return at most `limit` photographs, spread over the whole folder: neighbours by name are often of one series.
+
+    Raises ImageError for one that can't be read.
+    """
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    step = max(1, len(paths) // limit)
+    return [_read(path) for path in paths[::step][:limit]]
 
 
 def _read(path: Path) -> Photo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,10 @@ if TYPE_CHECKING:  # these import torch, and `--help` must not
 
 @click.command()
 @click.argument("source")
-@click.option("--to", "target", default="onnx", show_default=True, help="File format: onnx.")
+@click.option(
+    "--to", "target", default="onnx", show_default=True,
+    help=f"File format: {', '.join(plugins.names('converters.targets'))}.",
+)
 @click.option("--recipe", default="int8", show_default=True, help=f"How small: {', '.join(recipe_names())}.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Folder for the artifact, or NAME.onnx; must not exist."
@@ -147,6 +151,7 @@ def table(conversion: Conversion) -> str:
     for converted in conversion.components:
         name = converted.source.name
         times = f"{converted.milliseconds:.1f} ({converted.float_milliseconds:.1f})"
+        times = "-" if math.isnan(converted.milliseconds) else times
         rows.append((name, converted.parity.precision, f"{sizes[name]:,}", times, _figures(converted)))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [

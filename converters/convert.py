@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from converters.calibration import load_calibration
 from converters.component import Converted, Progress, convert_component
@@ -17,8 +17,6 @@ from edge_runtime import __version__, plugins
 from edge_runtime.artifact import Artifact, write_artifact
 from edge_runtime.errors import OptionError
 from edge_runtime.manifest import Manifest
-
-TOOLS: Final = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +46,8 @@ def convert(request: Request, progress: Progress = lambda line: None) -> Convers
     """
     source: Source = plugins.load("converters.sources", request.source)
     target: Target = plugins.load("converters.targets", request.target)
-    recipe = load_recipe(request.recipe)
+    recipe = load_recipe(request.recipe).without_rows()  # models that fit here multiply few rows: it would cost time
+    target.check(recipe)
     checkpoint = _check(request, source)
     progress("reading the checkpoint and the calibration photographs")
     data = load_calibration(request.calibration)
@@ -62,8 +61,8 @@ def convert(request: Request, progress: Progress = lambda line: None) -> Convers
                 progress(f"{title}: {line}")
 
             components.append(convert_component(component, target, recipe, Path(folder), step))
-        manifest = _manifest(model, request, components, data.provenance)
-        files = {converted.source.name: converted.file for converted in components}
+        manifest = _manifest(model, request, components, _Made(target, data.provenance))
+        files = {name: path for converted in components for name, path in converted.contents().items()}
         return Conversion(
             artifact=write_artifact(request.destination, manifest, files), components=tuple(components)
         )
@@ -81,18 +80,24 @@ def _check(request: Request, source: Source) -> Path:
     return checkpoint
 
 
-def _manifest(model: Model, request: Request, components: list[Converted], calibration: str) -> Manifest:
-    tools = {"nanoedge": __version__, **{name: version(name) for name in TOOLS}}
+@dataclass(frozen=True, slots=True)
+class _Made:
+    target: Target
+    calibration: str
+
+
+def _manifest(model: Model, request: Request, components: list[Converted], made: _Made) -> Manifest:
+    tools = {"nanoedge": __version__, **{name: version(name) for name in made.target.tools}}
     provenance: dict[str, Any] = {**model.provenance, "tools": tools}
     if any(converted.parity.precision != "fp32" for converted in components):
-        provenance["calibration"] = calibration
+        provenance["calibration"] = made.calibration
     return Manifest(
         family=model.family,
         name=model.name,
         target=request.target,
         recipe=request.recipe,
         components=tuple(converted.describe() for converted in components),
-        settings=model.settings,
+        settings={**model.settings, **made.target.settings(model.components)},
         provenance=provenance,
-        quality={converted.source.name: converted.parity.to_json() for converted in components},
+        quality={converted.source.name: converted.quality() for converted in components},
     )

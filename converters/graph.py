@@ -14,6 +14,9 @@ from edge_runtime.tensors import TensorSpec
 
 PRODUCER: Final = "nanoedge"
 
+TRANSPOSED: Final = ".transposed"
+"""What the name of a matrix ends with whose parameter is stored the other way round."""
+
 
 def gemm_to_matmul(model: onnx.ModelProto) -> None:
     """Spell `Gemm` with constant weights as `MatMul` and `Add`, so that one rule quantises every linear layer."""
@@ -94,7 +97,7 @@ def _linear(graph: onnx.GraphProto, node: onnx.NodeProto, weight: onnx.TensorPro
     transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
     name = weight.name
     if transposed:
-        name = f"{weight.name}.transposed"
+        name = f"{weight.name}{TRANSPOSED}"
         if all(tensor.name != name for tensor in graph.initializer):
             array = np.ascontiguousarray(onnx.numpy_helper.to_array(weight).T)
             graph.initializer.append(onnx.numpy_helper.from_array(array, name))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from converters.job import Task
-from converters.recipe import FOLDER, load_recipe
+from converters.recipe import FOLDER, STREAMED, load_recipe
 from converters.work_folder import held
 from edge_runtime import __version__, errors
 from edge_runtime.artifact import Artifact, finish_artifact
@@ -68,8 +68,13 @@ class PipelineConversion:
 
 def plan(request: PipelineRequest, report: Report = lambda title, line: None) -> dict[str, Any]:
     """Return the description of the model with a forecast of every component; writes nothing."""
-    load_recipe(request.recipe)
+    _check_recipe(request)
     return _describe(_task(request, Path()), report)
+
+
+def _check_recipe(request: PipelineRequest) -> None:
+    """Raise for what would fail only when the first component is written."""
+    load_recipe(request.recipe).require(STREAMED, "the writer of large models")
 
 
 def convert_pipeline(
@@ -79,7 +84,7 @@ def convert_pipeline(
 
     The destination appears at once and complete, or not at all.
     """
-    load_recipe(request.recipe)
+    _check_recipe(request)
     destination = Path(os.path.abspath(request.destination))
     if os.path.lexists(destination):
         raise OptionError("the output exists already", got=destination, hint="choose another, or delete it first")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
@@ -17,46 +16,48 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+from converters.graph import TRANSPOSED
+from converters.layers import precision_of
 from converters.recipe import Between, Format, Granularity, Layer, LayerScheme, Recipe
 from converters.source import Arrays
 from converters.weights import NF4_BLOCKS, quantise_weight
 from edge_runtime.errors import ConversionError
 from edge_runtime.tensors import Tensor
 
-LAYERS: Final = {"Conv": (Layer.CONVOLUTION, 1), "MatMul": (Layer.MATMUL, 1), "Gather": (Layer.EMBEDDING, 0)}
-"""Operator -> layer kind and which of its inputs is the weight."""
+WEIGHT_INPUTS: Final = {"Conv": 1, "MatMul": 1, "Gather": 0}
+"""Operator of a layer -> which of its inputs is the weight."""
 CODING: Final = ("QuantizeLinear", "DequantizeLinear")
 BETWEEN: Final = {Between.ADD: "Add", Between.RELU: "Relu"}
 
 
 def quantise(
-    model: onnx.ModelProto, recipe: Recipe, samples: Iterable[Arrays], exclude: tuple[str, ...] = ()
+    model: onnx.ModelProto, recipe: Recipe, samples: Iterable[Arrays], plan: Mapping[str, LayerScheme]
 ) -> tuple[onnx.ModelProto, str]:
     """Return the quantised graph and its precision, such as `int8` or `nf4-int8`; `fp32` if no layer fitted.
 
-    `samples` are calibration inputs, read only when the recipe quantises activations; `exclude` are shell patterns
-    of node or weight names beside the recipe's own. The model given is left as it is. Raises ConversionError.
+    `samples` are calibration inputs, read only when the recipe quantises activations. `plan` has the scheme of each
+    initialiser that is to become smaller, by its name in the graph. The model given is left as it is. Raises
+    ConversionError.
     """
-    recipe = recipe.without_rows()  # models that fit here multiply few rows: rounding them costs more than it saves
-    _check_expressible(recipe)
+    check_expressible(recipe)
     quantised = onnx.ModelProto()
     quantised.CopyFrom(model)
-    layers = _layers(quantised, recipe, recipe.exclude + exclude)
+    layers = _layers(quantised, plan)
     static = {name: scheme for name, scheme in layers.items() if scheme.calibrated}
     if static:
         quantised = _quantise_static(quantised, recipe, static, samples)
     for name in [name for name in layers if name not in static]:
         quantise_weight(quantised, name, layers[name].weights)
-    formats = sorted({(scheme.weights.bits, scheme.weights.precision) for scheme in layers.values()})
-    return quantised, "-".join(precision for _, precision in formats) or "fp32"
+    return quantised, precision_of(layers.values())
 
 
-def _check_expressible(recipe: Recipe) -> None:
+def check_expressible(recipe: Recipe) -> None:
     """Refuse what ONNX has no operators for: raises ConversionError."""
     if any(scheme.weights.format is Format.BFLOAT16 for scheme in recipe.layers.values()):
         raise ConversionError(
             f"recipe {recipe.name} is for checkpoints in diffusers layout", hint="this model is small: take fp32"
         )
+    recipe.require((Format.INTEGER, Format.NF4), "ONNX")
     convolution, embedding = recipe.layers.get(Layer.CONVOLUTION), recipe.layers.get(Layer.EMBEDDING)
     if convolution and not convolution.calibrated:
         raise ConversionError(f"recipe {recipe.name}: ONNX convolutions need activations with calibrated ranges")
@@ -81,16 +82,31 @@ def _check_weights(recipe: str, layer: Layer, scheme: LayerScheme) -> None:
         )
 
 
-def _layers(model: onnx.ModelProto, recipe: Recipe, exclude: tuple[str, ...]) -> dict[str, LayerScheme]:
-    """Node name -> scheme of every layer with a constant weight matrix or kernel that the recipe names."""
-    ranks = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
+def initialisers_of(model: onnx.ModelProto, parameters: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the graph's initialiser -> the parameter that it holds, as it is or transposed.
+
+    Most initialisers are called like their parameter. The exporter drops the name where it transposes a matrix for
+    a product; those are found again by their values.
+    """
+    matrices = {(array.T.shape, array.T.tobytes()): name for name, array in parameters.items() if array.ndim == 2}
+    found = {}
+    for tensor in model.graph.initializer:
+        name: str | None = tensor.name.removesuffix(TRANSPOSED)
+        if name not in parameters:
+            array = onnx.numpy_helper.to_array(tensor) if len(tensor.dims) == 2 else np.empty(0)
+            name = matrices.get((array.shape, array.tobytes()))
+        if name is not None:
+            found[tensor.name] = name
+    return found
+
+
+def _layers(model: onnx.ModelProto, plan: Mapping[str, LayerScheme]) -> dict[str, LayerScheme]:
+    """Node name -> scheme of every layer whose weight the plan names."""
     layers = {}
     for node in model.graph.node:
-        kind, position = LAYERS.get(node.op_type, (None, 0))
-        if kind is None or kind not in recipe.layers or ranks.get(weight := node.input[position], 0) < 2:
-            continue
-        if not any(fnmatchcase(name, pattern) for name in (node.name, weight) for pattern in exclude):
-            layers[node.name] = recipe.layers[kind]
+        position = WEIGHT_INPUTS.get(node.op_type)
+        if position is not None and node.input[position] in plan:
+            layers[node.name] = plan[node.input[position]]
     return layers
 
 

@@ -6,7 +6,7 @@ A recipe names layer kinds, not operators of a file format: every target maps `c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -41,13 +41,22 @@ class Granularity(str, Enum):
 
 
 class Format(str, Enum):
-    """What a code stands for: a multiple of the scale, one of the 16 levels of NF4 (converters/nf4.py), or the upper
-    half of a float32.
+    """What a code stands for: a multiple of the scale, one of the 16 levels of NF4 (converters/nf4.py), the upper half
+    of a float32, half precision, or an entry in a table of values of its own.
     """
 
     INTEGER = "integer"
     NF4 = "nf4"
     BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    PALETTE = "palette"
+
+
+STREAMED = (Format.INTEGER, Format.NF4, Format.BFLOAT16)
+"""What converters/streaming.py writes."""
+
+_PRECISIONS = {Format.NF4: "nf4", Format.BFLOAT16: "bf16", Format.FLOAT16: "fp16"}
+_INTEGERS_ONLY = ("reduced_range", "searched", "rank", "zero_points")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +68,8 @@ class WeightScheme:
     largest magnitude's, each group takes the one with the smallest squared error. `zero_points`: codes are unsigned and
     every group has a zero point of its own, which pays where a group's values lie to one side. `rank`: a float product
     of two thin matrices of this rank beside the integers takes up what rounding loses (converters/low_rank.py); 0 is
-    none. Blocks of NF4 go over the flattened (outputs, inputs), those of integers along the inputs.
+    none. Blocks of NF4 go over the flattened (outputs, inputs), those of integers along the inputs; a table of a
+    palette serves `group_size` outputs with all their inputs.
     """
 
     bits: int
@@ -72,7 +82,7 @@ class WeightScheme:
     zero_points: bool = False
 
     def __post_init__(self) -> None:
-        allowed = (16,) if self.format is Format.BFLOAT16 else (4, 8)
+        allowed = {Format.BFLOAT16: (16,), Format.FLOAT16: (16,), Format.PALETTE: (4,)}.get(self.format, (4, 8))
         if self.bits not in allowed:
             raise ConversionError("weights of this many bits are not written", got=self.bits, allowed=allowed)
         if (self.granularity is Granularity.BLOCK) != (self.group_size is not None):
@@ -86,8 +96,8 @@ class WeightScheme:
 
     @property
     def precision(self) -> str:
-        """Return what artifacts call it: `int8`, `int4`, `nf4`, `bf16`."""
-        return {Format.NF4: "nf4", Format.BFLOAT16: "bf16"}.get(self.format, f"int{self.bits}")
+        """Return what artifacts call it: `int8`, `int4`, `nf4`, `bf16`, `fp16`; `int4` for palettes too."""
+        return _PRECISIONS.get(self.format, f"int{self.bits}")
 
     def _check_nf4(self) -> None:
         if self.bits != 4 or self.granularity is not Granularity.BLOCK:
@@ -96,8 +106,7 @@ class WeightScheme:
                 got=f"{self.bits} bits by {self.granularity.value}",
                 allowed="bits 4, granularity block",
             )
-        integers_only = [name for name in ("reduced_range", "searched", "rank", "zero_points") if getattr(self, name)]
-        if integers_only:
+        if integers_only := [name for name in _INTEGERS_ONLY if getattr(self, name)]:
             raise ConversionError("this belongs to format 'integer', not to NF4", got=", ".join(integers_only))
 
 
@@ -177,6 +186,18 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.calibration is None and any(scheme.calibrated for scheme in self.layers.values()):
             raise ConversionError(f"recipe {self.name} quantises activations and needs a member 'calibration'")
+
+    def require(self, known: Iterable[Format], where: str) -> None:
+        """Raise ConversionError, naming the layers, for a format of weights that `where` has not."""
+        known = tuple(known)
+        for layer, scheme in self.layers.items():
+            if scheme.weights.format not in known:
+                raise ConversionError(
+                    f"recipe {self.name}: {where} has no form for the weights of layers of kind {layer.value}",
+                    got=f"format {scheme.weights.format.value}",
+                    allowed=", ".join(format.value for format in known),
+                    hint="take another recipe, or another target with --to: docs/recipes.md has a table",
+                )
 
     @property
     def by_rows(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
@@ -94,6 +95,20 @@ class Streamable(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FixedForm:
+    """How a component is written in formats whose graphs have fixed shapes.
+
+    `sizes` has one entry for every size that is written: the size of each symbol in the specs. Inputs that are smaller
+    are filled up (edge_runtime/fitting.py). Where the result depends on the real size, `module` builds another module,
+    which takes that of the symbols `told` behind the component's inputs, each as float32 (1,).
+    """
+
+    sizes: tuple[Mapping[str, int], ...] = (MappingProxyType({}),)
+    module: Callable[[], torch.nn.Module] | None = None
+    told: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentSource:
     """One graph of a model.
 
@@ -108,6 +123,7 @@ class ComponentSource:
     `exclude` holds shell patterns of layer names that stay in float, `faster_in_float` of those that do so in 8 bits
     because float is faster at their size: fewer bits are worth it for their bytes. `working` gives the symbols' sizes
     in an edit of one picture, uncut, with as long a text as is likely; None for what is no part of a painting model.
+    `fixed` is needed only by formats with fixed shapes, and there by components with symbols.
     """
 
     name: str
@@ -125,6 +141,7 @@ class ComponentSource:
     weights: Weights | None = None
     constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     working: Working | None = None
+    fixed: FixedForm | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

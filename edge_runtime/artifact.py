@@ -204,8 +204,9 @@ def _check_component(folder: Path, component: Component) -> None:
     graph = locate(folder, component.file)
     for part in component.data:
         _check_file(folder, part)
-        # An engine looks beside the graph that it opens: there, and nowhere else, must be what was checked.
-        if locate(graph.parent, part.name) != locate(folder, part.file):
+        # An engine looks from the graph that it opens: there, and nowhere else, must be what was checked.
+        beside = PurePosixPath(part.file).relative_to(PurePosixPath(component.file).parent)
+        if locate(graph.parent, beside.as_posix()) != locate(folder, part.file):
             raise ArtifactError(
                 f"the artifact's {part.file} is not beside its graph",
                 got=f"{component.file} is a link to {graph}",

@@ -15,6 +15,11 @@ from edge_runtime.errors import EngineError, MissingExtraError
 from edge_runtime.manifest import Component
 from edge_runtime.tensors import Tensor, check_inputs
 
+ELSEWHERE: Final[Mapping[str, str]] = {
+    "coreml": "it runs on Apple devices: make an app of it with nanoedge export ios; nanoedge compare checks it here"
+}
+"""Target -> what to do with an artifact for machines that nanoedge itself doesn't run on."""
+
 RawRun: TypeAlias = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 LARGE_RUN_BYTES: Final = 10 * 1024 * 1024
 """Inputs of a run, counted twice (what comes out of a picture graph is about as large), above which a session gives
@@ -78,10 +83,13 @@ def engine_for(target: str) -> Engine:
         if target in engine.targets:
             return engine
         known += engine.targets
-    if missing is not None:
+    if missing is not None and target not in ELSEWHERE:
         raise missing
     raise EngineError(
-        "no engine here runs the artifact's target", got=target, allowed=", ".join(known), hint="update nanoedge"
+        "no engine here runs the artifact's target",
+        got=target,
+        allowed=", ".join(known),
+        hint=ELSEWHERE.get(target, "update nanoedge"),
     )
 
 

@@ -32,7 +32,7 @@ _WINDOWS_DEVICE: Final = re.compile(r"(^|/)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFile:
-    """A file beside a graph that holds tensors of it: what ONNX calls external data.
+    """A file that belongs to a component: what ONNX calls external data, or the rest of a Core ML package.
 
     `file` is relative to the artifact's folder, `sha256` and `bytes` as a component's. Raises ArtifactError.
     """
@@ -62,12 +62,12 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """One file of an artifact, most often one graph, and the files beside it that hold tensors of the graph.
+    """One file of an artifact, most often one graph, and the files that belong to it, such as its tensors.
 
     `file` is relative to the artifact's folder. `sha256` (64 hex digits) and `bytes` are those of `file` alone and stay
-    empty until `write_artifact` measures the files. `data` lie in the same folder as `file`. `note` is for people, for
-    instance why a graph stayed float. A tokenizer has no inputs and no outputs. Raises ArtifactError for a description
-    that is not usable.
+    empty until `write_artifact` measures the files. `data` lie in the folder of `file` or below it. `note` is for
+    people, for instance why a graph stayed float. A tokenizer has no inputs and no outputs. Raises ArtifactError for a
+    description that is not usable.
     """
 
     name: str
@@ -139,12 +139,13 @@ class Component:
             raise ArtifactError(
                 f"component {self.name} has too many data files", got=len(self.data), allowed=MAX_DATA_FILES
             )
+        folder = self.file[: self.file.rfind("/") + 1]
         for part in self.data:
-            if part.file.rpartition("/")[0] != self.file.rpartition("/")[0]:
+            if not part.file.startswith(folder):
                 raise ArtifactError(
                     f"a data file of {self.name} is not in the folder of its graph",
                     got=part.file,
-                    allowed=f"the folder of {self.file}",
+                    allowed=f"the folder of {self.file}, and below it",
                 )
 
 

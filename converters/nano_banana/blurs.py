@@ -6,30 +6,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from converters.nano_banana.grid import Grid
 
-def masked_blur(values: Tensor, weights: Tensor, sigma: Tensor) -> Tensor:
+
+def masked_blur(values: Tensor, weights: Tensor, sigma: Tensor, grid: Grid) -> Tensor:
     """Gaussian blur that takes colour from where the weights are only: G(values*weights) / G(weights).
 
     values (1 or R, C, h, w), weights (R, 1, h, w), sigma (R, 1, 1, 1) in pixels -> (R, C, h, w). Two matrix products
     per channel: the width of the kernel may then depend on the plan, and the edges need no padding.
     """
-    height, width = positions(values, 2), positions(values, 3)
+    height, width = grid.positions(values, 2), grid.positions(values, 3)
     vertical = gaussian_matrix(height, height, sigma)
     horizontal = gaussian_matrix(width, width, sigma)
-    return _blurred(values, weights, vertical, horizontal)
+    return _blurred(values, grid.inside(weights), vertical, horizontal)
 
 
-def coarse_masked_blur(values: Tensor, weights: Tensor, sigma: Tensor) -> Tensor:
+def coarse_masked_blur(values: Tensor, weights: Tensor, sigma: Tensor, grid: Grid) -> Tensor:
     """`masked_blur` for sigmas of 4 pixels and more: the result is computed on half the size and enlarged."""
-    height, width = positions(values, 2), positions(values, 3)
-    vertical = gaussian_matrix(_every_second(height), height, sigma)
-    horizontal = gaussian_matrix(_every_second(width), width, sigma)
-    return enlarged(_blurred(values, weights, vertical, horizontal), values)
-
-
-def enlarged(values: Tensor, like: Tensor) -> Tensor:
-    """Interpolate (R, C, h, w) to height and width of another tensor."""
-    return functional.interpolate(values, size=like.shape[2:], mode="bilinear", align_corners=False)
+    height, width = grid.positions(values, 2), grid.positions(values, 3)
+    vertical = gaussian_matrix(grid.coarse_positions(height, 2), height, sigma)
+    horizontal = gaussian_matrix(grid.coarse_positions(width, 3), width, sigma)
+    return grid.raised(_blurred(values, grid.inside(weights), vertical, horizontal), values)
 
 
 def gaussian_matrix(targets: Tensor, sources: Tensor, sigma: Tensor) -> Tensor:
@@ -46,23 +43,7 @@ def smooth(plane: Tensor) -> Tensor:
     return functional.conv2d(functional.conv2d(padded, kernel), kernel)
 
 
-def positions(values: Tensor, dim: int) -> Tensor:
-    """Return 0, 1, 2 ... along a dimension, float32."""
-    return torch.arange(values.shape[dim], dtype=torch.float32, device=values.device)
-
-
-def extent(values: Tensor, dim: int) -> Tensor:
-    """Return a dimension's size as a tensor, which keeps it dynamic in an exported graph."""
-    return positions(values, dim).amax(0) + 1.0
-
-
 def _blurred(values: Tensor, weights: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
     planes = torch.cat([values * weights, weights], 1)
     blurred = torch.matmul(torch.matmul(vertical, planes), horizontal.transpose(2, 3))
     return blurred[:, :-1] / blurred[:, -1:]
-
-
-def _every_second(index: Tensor) -> Tensor:
-    """Centres of half as many (rounded up) equal cells, the way `enlarged` places them: (n,) -> ((n+1)//2,)."""
-    count = torch.arange((index.shape[0] + 1) // 2, dtype=torch.float32, device=index.device)
-    return (count + 0.5) * ((index.amax(0) + 1.0) / (count.amax(0) + 1.0)) - 0.5

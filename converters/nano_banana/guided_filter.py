@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from converters.nano_banana.constants import GUIDE_EPSILON, GUIDE_RADIUS
+from converters.nano_banana.grid import Grid
 
 
-def guided_coefficients(guide: Tensor, mask: Tensor) -> Tensor:
+def guided_coefficients(guide: Tensor, mask: Tensor, grid: Grid) -> Tensor:
     """Colour guided filter: guide (1, 3, h, w), mask (1, 1, h, w) -> a and b of mask = a . rgb + b, (1, 4, h, w)."""
     r, g, b = guide[:, :1], guide[:, 1:2], guide[:, 2:]
     means = box_mean(torch.cat([guide, mask, r * r, r * g, r * b, g * g, g * b, b * b, guide * mask], 1))
@@ -25,7 +26,7 @@ def guided_coefficients(guide: Tensor, mask: Tensor) -> Tensor:
     ar = (i00 * cr + i01 * cg + i02 * cb) / determinant
     ag = (i01 * cr + i11 * cg + i12 * cb) / determinant
     ab = (i02 * cr + i12 * cg + i22 * cb) / determinant
-    return box_mean(torch.cat([ar, ag, ab, mm - ar * mr - ag * mg - ab * mb], 1))
+    return box_mean(grid.settled(torch.cat([ar, ag, ab, mm - ar * mr - ag * mg - ab * mb], 1)))
 
 
 def stretched(matte: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ def _choice(entry: dict[str, Any]) -> Choice:
 
 def selfie_masks(model: Path) -> Callable[[Pixels], NDArray[np.float64]]:
     """Return MediaPipe's selfie segmentation as a function from uint8 (256, 256, 3) to a mask (256, 256) in 0..1."""
-    from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-not-found]
+    from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(model))
     interpreter.allocate_tensors()

@@ -17,14 +17,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from converters.nano_banana.blurs import enlarged, positions, smooth
+from converters.nano_banana.blurs import smooth
 from converters.nano_banana.color import colored, luma_of, transformed
 from converters.nano_banana.constants import GRAIN_TILE, HUE_RANGES, LUMA
 from converters.nano_banana.context import Context as Context
 from converters.nano_banana.context import local_gain, region_weights, row_numbers
+from converters.nano_banana.grid import Grid
 from converters.nano_banana.guided_filter import apply_matte
 from converters.nano_banana.mixing import Amounts, with_looks, with_mixes
-from converters.nano_banana.tone import lookup, tone_tables
+from converters.nano_banana.tone import tone_tables
 
 HALO_ROWS = 4
 """Rows beyond a strip that sharpening looks at."""
@@ -71,29 +72,34 @@ class Render(nn.Module):
             assert colors is not None
             window, color, amounts, colors = color, amounts, colors, None
         amounts = with_mixes(amounts)
+        grid = self.grid(window)
         # all planes become floats at once: ORT moves a slice of bytes before the transposition, where it is slow
         planes = image.permute(0, 3, 1, 2).to(torch.float32)
         photo = codes = planes[:, :3]
         # everything that is small is prepared before it is enlarged
-        slope, offset = enlarged(matte[:, :3] / 255.0, photo), enlarged(matte[:, 3:], photo)
+        slope, offset = grid.stretched(matte[:, :3] / 255.0, photo), grid.stretched(matte[:, 3:], photo)
         mask = apply_matte(photo, slope, offset)
         if colors is not None:
-            codes = _cleaned(photo, mask, enlarged(colors * 255.0, photo), amounts)
-        rgb = self._detailed(lookup(codes, tone_tables(amounts)), layers, amounts)
+            codes = _cleaned(photo, mask, grid.stretched(colors * 255.0, photo), amounts)
+        rgb = self._detailed(grid.lookup(codes, tone_tables(amounts)), layers, amounts, grid)
         rgb = colored(rgb, amounts, hue_ranges=self.full)
         rgb = (_posterized(rgb, amounts) if self.full else rgb).clamp(0.0, 1.0)
         share = region_weights(mask, amounts) * (1.0 - Amounts(amounts)("remove"))
         opacity = summed_rows(share)
         return _joined(self._finished(rgb, share, opacity, amounts, color, window), opacity, planes[:, 3:])
 
-    def _detailed(self, toned: Tensor, layers: Tensor, amounts: Tensor) -> Tensor:
+    def grid(self, window: Tensor) -> Grid:
+        """Return what knows where the strip's pixels are."""
+        return Grid()
+
+    def _detailed(self, toned: Tensor, layers: Tensor, amounts: Tensor, grid: Grid) -> Tensor:
         """Sharpen the luma at full resolution, then the affine map from `Context`; clipped."""
         lifted = transformed(_lift_matrix(amounts), toned)
         if self.full:
             luma = luma_of(toned)
             strength = 1.5 * Amounts(amounts)("sharpen") * (1.0 + local_gain(amounts))
             lifted = lifted + strength * (luma - smooth(luma))
-        scale, shift = enlarged(layers[:, :1], toned), enlarged(layers[:, 1:], toned)
+        scale, shift = grid.stretched(layers[:, :1], toned), grid.stretched(layers[:, 1:], toned)
         return (lifted * scale + shift).clamp(0.0, 1.0)
 
     def _finished(
@@ -105,7 +111,8 @@ class Render(nn.Module):
         """
         amount = Amounts(amounts)
         vignette, fill = amount("vignette"), amount("fill")
-        rows, columns = positions(rgb, 2) + window[0], positions(rgb, 3) + window[1]
+        grid = self.grid(window)
+        rows, columns = grid.positions(rgb, 2) + window[0], grid.positions(rgb, 3) + window[1]
         edge = vignette_shape(rows, columns, window) * (0.75 * vignette.abs())
         added = edge * (vignette < 0).to(rgb.dtype)
         if self.full:
@@ -124,7 +131,7 @@ class Render(nn.Module):
         size = torch.round(torch.maximum(window[2], window[3]) / 1200.0).clamp_min(1.0)
         row = torch.floor(rows / size).to(torch.int64) % GRAIN_TILE
         column = torch.floor(columns / size).to(torch.int64) % GRAIN_TILE
-        return self.noise.index_select(1, column).index_select(0, row)
+        return self.grid(window).taken(self.noise, row, column)
 
 
 def summed_rows(planes: Tensor) -> Tensor:

@@ -109,7 +109,9 @@ def render_inputs(photo: Photo, regions: int, full: bool = False) -> dict[str, T
     layers of a single pixel that the runtime gives for plans without `context`.
     """
     context = context_inputs(photo, regions)
-    pixels = _reduced(photo, RENDER_PIXELS)
+    height, width = context["photo"].shape[1:3]
+    # whole cells of the layers, as the runtime cuts strips
+    pixels = _reduced(photo, RENDER_PIXELS)[:, : 2 * height, : 2 * width]
     layers = _context_layers(context, full) if regions == 2 else _neutral_layers(full)
     return {
         "image": np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], axis=-1),

@@ -14,13 +14,14 @@ from converters.nano_banana import procedure
 from converters.nano_banana.context import LOCAL_ADJUSTMENTS, Context
 from converters.nano_banana.correction import GROUPS, AutoCorrection, CorrectionNet
 from converters.nano_banana.filling import Fill
+from converters.nano_banana.fixed import FixedContext, FixedRender
 from converters.nano_banana.render import CUTTING_ADJUSTMENTS, FULL_ADJUSTMENTS, HALO_ROWS, Render
 from converters.nano_banana.restoration import TASKS, RestorationNet, Restore
 from converters.nano_banana.text import MAX_BYTES, TextPlanner
 from converters.nano_banana.vision import PHOTO_SIDE_PIXELS, Masks, SubjectNet
 from converters.nano_banana.vocabulary import vocabulary, vocabulary_json
 from converters.parity import mask_iou
-from converters.source import Agreement, Arrays, ComponentSource, Model
+from converters.source import Agreement, Arrays, ComponentSource, FixedForm, Model
 from converters.sources._nano_banana_examples import (
     context_inputs,
     damaged,
@@ -37,6 +38,13 @@ from edge_runtime.tensors import DType, TensorSpec
 
 CHECKPOINT: Final = Path(__file__).parent.parent / "nano_banana" / "checkpoint.safetensors"
 CONTEXT_PIXELS: Final = 256
+PREVIEW_PIXELS, FINAL_PIXELS = 512, 1024
+"""Sides of the pictures that formats with fixed shapes have graphs for; larger ones are rendered in tiles."""
+
+TILE_PIXELS: Final = int(procedure.RESTORATION["tile_pixels"])
+SHORT_BYTES: Final = 64
+"""Of an instruction, in such formats: most are shorter, and the graph for the longest takes eight times as long."""
+
 PREFIXES: Final = ("text.", "vision.", "restore.", "correction.")
 """What the tensors of each network are named with in the checkpoint."""
 
@@ -138,7 +146,9 @@ def _text(weights: Checkpoint) -> ComponentSource:
         thresholded=("amounts",),
         # few weights and short sequences: 8-bit activations made them slower, and all others are weights alone
         exclude=("*shorten*", "*neighbours*"),
-        faster_in_float=("*MatMul*",),  # 28 small products: a tenth of a millisecond in all
+        # 28 small products: a tenth of a millisecond in all
+        faster_in_float=("*attention*", "*perceptron*", "cell_head*", "evidence*"),
+        fixed=FixedForm(sizes=tuple({"tokens": count} for count in (SHORT_BYTES, MAX_BYTES))),
     )
 
 
@@ -180,6 +190,7 @@ def _fill(data: CalibrationData) -> ComponentSource:
         dimensions={"height": (16, MAX_SIDE_PIXELS), "width": (16, MAX_SIDE_PIXELS)},
         examples=tuple(holes(data.comparison)),
         float_note=WHITE_BOX,
+        fixed=FixedForm(sizes=_squares(PREVIEW_PIXELS, TILE_PIXELS)),
     )
 
 
@@ -201,6 +212,7 @@ def _restore(weights: Checkpoint, data: CalibrationData) -> ComponentSource:
         ),
         # what reads pixels and what writes them; a layer more at half size is 5 % of the time, for 0.04 dB at most
         exclude=("*stem*", "*head*", "*calm*"),
+        fixed=FixedForm(sizes=_squares(PREVIEW_PIXELS, TILE_PIXELS)),
     )
 
 
@@ -217,6 +229,11 @@ def _context(data: CalibrationData, full: bool) -> ComponentSource:
         dimensions={name: _DIMENSIONS[name] for name in ("context_height", "context_width", "regions")},
         examples=tuple(context_inputs(data.comparison[0], regions) for regions in (2, 1)),
         float_note=WHITE_BOX,
+        fixed=FixedForm(
+            sizes=tuple({**_CONTEXT_SIZES, "regions": regions} for regions in (1, 2)),
+            module=lambda: FixedContext(full=full).eval(),
+            told=tuple(_CONTEXT_SIZES),
+        ),
     )
 
 
@@ -235,7 +252,18 @@ def _render(data: CalibrationData, full: bool) -> ComponentSource:
         dimensions=_DIMENSIONS,
         examples=tuple(render_inputs(data.comparison[-1], regions, full) for regions in (2, 1)),
         float_note=WHITE_BOX,
+        fixed=FixedForm(
+            sizes=tuple(
+                {**size, **_CONTEXT_SIZES, "regions": regions}
+                for size in _squares(PREVIEW_PIXELS, FINAL_PIXELS) for regions in (1, 2)
+            ),
+            module=lambda: FixedRender(full=full, context_pixels=CONTEXT_PIXELS).eval(),
+        ),
     )
+
+
+def _squares(*sides: int) -> tuple[dict[str, int], ...]:
+    return tuple({"height": side, "width": side} for side in sides)
 
 
 def _spec(name: str, dtype: DType, *shape: int | str) -> TensorSpec:
@@ -247,6 +275,7 @@ _LAYERS: Final = (
     _spec("matte", "float32", 1, 4, "context_height", "context_width"),
 )
 _COLORS: Final = (_spec("colors", "float32", 1, 6, "context_height", "context_width"),)
+_CONTEXT_SIZES: Final = {"context_height": CONTEXT_PIXELS, "context_width": CONTEXT_PIXELS}
 _DIMENSIONS: Final = {
     "height": (1, MAX_SIDE_PIXELS),
     "width": (1, MAX_SIDE_PIXELS),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import onnx
 import onnxruntime
 import torch
 
 from converters import graph
-from converters.quantise import quantise
+from converters.layers import layer_schemes
+from converters.quantise import check_expressible, initialisers_of, quantise
 from converters.quiet import quiet
 from converters.recipe import Recipe
 from converters.source import Arrays, ComponentSource
-from converters.target import Runner
+from converters.target import Quantised, Runner
 from edge_runtime.engines.onnxruntime import ENGINE
 from edge_runtime.errors import ConversionError
 from edge_runtime.machine import Machine
@@ -29,6 +30,14 @@ class OnnxTarget:
     """The ONNX file format (see converters/target.py)."""
 
     suffix = ".onnx"
+    entry = ""
+    interpreted = False
+    timed = True
+    tools = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise ConversionError for a recipe that ONNX has no operators for."""
+        check_expressible(recipe)
 
     def export(self, component: ComponentSource, destination: Path) -> None:
         """Trace the torch module with dynamic sizes and write it in 32-bit float; raises ConversionError."""
@@ -39,12 +48,17 @@ class OnnxTarget:
         graph.describe_sides(model, component.inputs, component.outputs)
         _write(model, destination, component.name)
 
-    def quantise(self, component: ComponentSource, recipe: Recipe, exported: Path, destination: Path) -> str:
-        """Write the exported graph as the recipe wants it and return the precision; raises ConversionError."""
-        model, precision = quantise(onnx.load(exported), recipe, component.calibration(), component.exclude)
+    def quantise(self, component: ComponentSource, recipe: Recipe, exported: Path, destination: Path) -> Quantised:
+        """Write the exported graph as the recipe wants it; raises ConversionError."""
+        model = onnx.load(exported)
+        module = component.module()
+        plan = layer_schemes(module, recipe, component.exclude)
+        held = initialisers_of(model, {name: value.detach().numpy() for name, value in module.named_parameters()})
+        schemes = {initialiser: plan[name] for initialiser, name in held.items() if name in plan}
+        model, precision = quantise(model, recipe, component.calibration(), schemes)
         graph.strip(model)
         _write(model, destination, component.name)
-        return precision
+        return Quantised(precision=precision)
 
     def runners(self, component: ComponentSource, file: Path) -> tuple[Runner, ...]:
         """Open the file as it is served, and without graph optimisation: fusions have changed results before."""
@@ -53,6 +67,10 @@ class OnnxTarget:
         )
         served = ENGINE.open(file, described, threads=Machine.detect().cores)
         return served.run, _unoptimised(component, file)
+
+    def settings(self, components: tuple[ComponentSource, ...]) -> dict[str, Any]:
+        """Return nothing: ONNX graphs take every size."""
+        return {}
 
 
 TARGET: Final = OnnxTarget()

@@ -2,8 +2,8 @@
 
 `text` turns bytes into a plan; `vision` finds subject and skin at 256 px; `fill` and `restore` mend the pixels, tile by
 tile; `auto` looks at the photo for the automatic corrections; `context` looks at a small copy for everything that needs
-the whole photo; `render` makes the full-size picture, in strips when it is large. What a plan doesn't need is not run.
-Turning, cropping and the like come last and are no graphs (`edge_runtime.canvas`).
+the whole photo; `render` makes the full-size picture, in strips or tiles when it is large. What a plan doesn't need is
+not run. Turning, cropping and the like come last and are no graphs (`edge_runtime.canvas`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ from edge_runtime.images import resize_to
 from edge_runtime.plan import ERASING, MASKED, Edit, Plan, Vocabulary
 from edge_runtime.request import Step
 from edge_runtime.restoration import Graph, Mending, filled_blocks, mended, mended_inside
-from edge_runtime.tiles import strips
+from edge_runtime.tiles import Tile, strips, tiles
 
 Floats = NDArray[np.float32]
 Masks = Mapping[str, Mask]
 """Region -> float32 mask of any size that covers the whole photo."""
+
+SMALLEST_TILE_PIXELS: Final = 512
+"""What a format with fixed sizes must offer: several cells of the reduced copy of the largest photo, and margins."""
 
 _SIDES: Final = ("subject", "background")
 _SEEN: Final = (*_SIDES, "skin")
@@ -62,6 +65,7 @@ class _Settings:
     faintest: Mapping[str, float]
     mending: Mending
     shares: Shares
+    tile_pixels: Mapping[str, int]
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> _Settings:
@@ -86,8 +90,9 @@ class _Settings:
                 faintest={name: float(settings["faintest"][name]) for name in ("subject", "skin")},
                 mending=Mending(**settings["restoration"]),
                 shares=Shares(**settings["canvas"]),
+                tile_pixels=_tile_sides(settings.get("fixed_sizes", {})),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
                 "the artifact's settings don't fit nano-banana", got=error,
                 hint="it is of another version of nanoedge: convert the model again",
@@ -264,10 +269,10 @@ class NanoBanana:
             layers = self._context(f"context{suffix}", pixels, factor, mask, amounts)
         result = np.empty_like(pixels)
         feeds = {"amounts": amounts, "color": colors}
-        planes = pixels.shape[1] * len(amounts)
-        for top, bottom in strips(pixels.shape[0], planes, self._settings.strip_pixels, factor):
+        for tile in self._cover(f"render{suffix}", pixels, len(amounts), factor):
+            top, bottom, left, right = tile.kept
             yield Step(stage="render", fraction=0.5 + 0.4 * top / pixels.shape[0])
-            result[top:bottom] = self._strip(f"render{suffix}", pixels, layers, factor, (top, bottom), feeds)
+            result[top:bottom, left:right] = self._tile(f"render{suffix}", pixels, layers, factor, tile, feeds)
         return result
 
     def _rows(self, edits: Sequence[Edit], rows: Sequence[str], extra: Floats) -> tuple[Floats, Floats]:
@@ -294,22 +299,36 @@ class NanoBanana:
             mask = np.asarray(Image.fromarray(mask).resize(side, Image.Resampling.BILINEAR))
         return dict(self._run(name, photo=photo[None], mask=mask[None, None], amounts=amounts))
 
-    def _strip(
-        self, name: str, pixels: Pixels, layers: Mapping[str, NDArray[Any]], factor: int, rows: tuple[int, int],
+    def _cover(self, name: str, pixels: Pixels, rows: int, factor: int) -> list[Tile]:
+        """Return strips or, where the graph has a largest size, tiles.
+
+        Each sees whole cells of the layers, and a margin around what is kept, so that no seam shows.
+        """
+        height, width = pixels.shape[:2]
+        halo = -(-self._settings.halo_rows // factor) * factor
+        if (side := self._settings.tile_pixels.get(name)) is not None:
+            return list(tiles(height, width, side // factor * factor, halo, factor))
+        cover = []
+        for top, bottom in strips(height, width * rows, self._settings.strip_pixels, factor):
+            last = min(height, -(-bottom // factor) * factor + halo)
+            cover.append(Tile(seen=(max(0, top - halo), last, 0, width), kept=(top, bottom, 0, width)))
+        return cover
+
+    def _tile(
+        self, name: str, pixels: Pixels, layers: Mapping[str, NDArray[Any]], factor: int, tile: Tile,
         feeds: Mapping[str, NDArray[Any]],
     ) -> Pixels:
-        """Render rows top..bottom, with a margin above and below so that no seam shows."""
-        height, width = pixels.shape[:2]
-        halo = -(-self._settings.halo_rows // factor)
-        first = max(0, rows[0] // factor - halo)
-        last = min(-(-height // factor), -(-rows[1] // factor) + halo)
-        cut = pixels[first * factor : last * factor]
+        """Render what a tile keeps of the picture."""
+        top, bottom, left, right = tile.seen
+        cut = pixels[top:bottom, left:right]
         if layers["layers"].shape[2] > 1:
             cut = filled_blocks(cut, factor)
-            layers = {key: np.ascontiguousarray(value[:, :, first:last]) for key, value in layers.items()}
-        window = np.array([first * factor, 0, height, width], np.float32)
+            rows, columns = (slice(a // factor, -(-b // factor)) for a, b in ((top, bottom), (left, right)))
+            layers = {key: np.ascontiguousarray(value[:, :, rows, columns]) for key, value in layers.items()}
+        window = np.array([top, left, *pixels.shape[:2]], np.float32)
         edited: Pixels = self._run(name, **feeds, **layers, image=cut[None], window=window)["edited"][0]
-        return edited[rows[0] - first * factor : rows[1] - first * factor, :width]
+        first, last, before, after = tile.kept
+        return edited[first - top : last - top, before - left : after - left]
 
 
 class NanoBananaFamily:
@@ -322,6 +341,18 @@ class NanoBananaFamily:
     ) -> NanoBanana:
         """Check the settings; graphs are opened on first use, all together a few megabytes."""
         return NanoBanana(artifact, engine, threads, device)
+
+
+def _tile_sides(sizes: Mapping[str, Sequence[Mapping[str, int]]]) -> dict[str, int]:
+    """Component -> side of the largest square that one of its fixed sizes holds; none for those without height."""
+    squares = {
+        name: [min(each["height"], each["width"]) for each in entries if "height" in each]
+        for name, entries in sizes.items()
+    }
+    sides = {name: max(each) for name, each in squares.items() if each}
+    if odd := {name: side for name, side in sides.items() if type(side) is not int or side < SMALLEST_TILE_PIXELS}:
+        raise ValueError(f"tiles of {odd} pixels, {SMALLEST_TILE_PIXELS} or more are needed")
+    return sides
 
 
 def _of(plan: Plan, names: Collection[str]) -> list[Edit]:

@@ -16,9 +16,8 @@ from types import MappingProxyType
 from typing import Final
 
 from edge_runtime import __version__
-from edge_runtime.artifact import Artifact
-from edge_runtime.manifest import MANIFEST_FILE
 from mobile_export import templates
+from mobile_export.model import copy_artifact
 from mobile_export.npm_package import NpmPackage
 from mobile_export.platform import Notice, Order
 
@@ -61,7 +60,7 @@ class WebPlatform:
         shutil.copytree(folder / "js", folder / _EXTENSION / "js")
         shutil.copy(folder / "nano-banana.js", folder / _EXTENSION)
         for place in (folder, folder / _EXTENSION):
-            _copy_artifact(artifact, place / "model")
+            copy_artifact(artifact, place / "model")
         with RUNTIME.opened(Path(given) if given else None) as package:
             _copy_files(package / "dist", (*WASM_FILES, *WEBGPU_FILES), folder / "ort")
             _copy_files(package / "dist", WASM_FILES, folder / _EXTENSION / "ort")
@@ -71,10 +70,6 @@ class WebPlatform:
 def _numbers(version: str) -> str:
     """Return the version as browsers want it of an extension: up to four whole numbers."""
     return ".".join(re.findall(r"\d+", version)[:4])
-
-
-def _copy_artifact(artifact: Artifact, folder: Path) -> None:
-    _copy_files(artifact.folder, (MANIFEST_FILE, *(part.file for part in artifact.manifest.files)), folder)
 
 
 def _copy_files(source: Path, files: tuple[str, ...], folder: Path) -> None:

@@ -65,7 +65,7 @@ def test_same_checkpoint_same_artifact(tiny, tmp_path):
     [
         ({"source": "huge"}, "huge.*nano_banana"),
         ({"target": "gguf"}, "gguf.*onnx"),
-        ({"recipe": "int2"}, "int2.*bf16, fp32, int4, int4-b128, int4-lr32, int4-plain, int8, nf4"),
+        ({"recipe": "int2"}, "int2.*bf16, fp16, fp32, int4, int4-b128, int4-channel, int4-lr32.*, int8, nf4"),
         ({"checkpoint": None}, "checkpoint"),
     ],
 )

@@ -119,7 +119,7 @@ def perceptron(tmp_path_factory):
     files = [folder / f"{name}.onnx" for name in ("float", "int4-lr32", "int4")]
     TARGET.export(component, files[0])
     for file in files[1:]:
-        assert TARGET.quantise(component, load_recipe(file.stem), files[0], file) == "int4"
+        assert TARGET.quantise(component, load_recipe(file.stem), files[0], file).precision == "int4"
     return component, *files
 
 

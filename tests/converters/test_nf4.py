@@ -102,7 +102,7 @@ def linear_component() -> ComponentSource:
 def test_sessions_compute_with_the_restored_weights(tmp_path):
     component = linear_component()
     TARGET.export(component, tmp_path / "float.onnx")
-    precision = TARGET.quantise(component, recipe(NF4), tmp_path / "float.onnx", tmp_path / "nf4.onnx")
+    precision = TARGET.quantise(component, recipe(NF4), tmp_path / "float.onnx", tmp_path / "nf4.onnx").precision
     assert precision == "nf4"
     layer = component.module().linear
     weight, bias = layer.weight.detach().numpy().T, layer.bias.detach().numpy()
@@ -119,7 +119,7 @@ def test_sessions_compute_with_the_restored_weights(tmp_path):
 
 def test_the_recipe_writes_onnxruntimes_operator_for_products_alone(exported, tmp_path):
     component, file = text_component(), tmp_path / "nf4.onnx"
-    precision = TARGET.quantise(component, load_recipe("nf4"), exported / "text.onnx", file)
+    precision = TARGET.quantise(component, load_recipe("nf4"), exported / "text.onnx", file).precision
     assert precision == "nf4-int8"
     parity = measure(component, reference_outputs(component), TARGET.runners(component, file), precision)
     assert parity.failure is None, parity.failure

@@ -133,5 +133,5 @@ def test_a_component_that_must_stay_float_keeps_its_note(tmp_path):
 
 def test_every_limit_is_given_for_every_precision_and_loosens_with_it():
     for limits in LIMITS.values():
-        assert list(limits) == ["fp32", "int8", "int4"]
-        assert limits["fp32"] >= limits["int8"] >= limits["int4"]
+        assert list(limits) == ["fp32", "fp16", "int8", "int4"]
+        assert limits["fp32"] >= limits["fp16"] >= limits["int8"] >= limits["int4"]

@@ -14,7 +14,7 @@ from torch import nn
 
 from converters.parity import measure, reference_outputs
 from converters.quantise import quantise
-from converters.recipe import Granularity, Recipe, WeightScheme, load_recipe
+from converters.recipe import Granularity, Layer, Recipe, WeightScheme, load_recipe
 from converters.rounding import round_weight
 from converters.source import ComponentSource
 from converters.targets.onnx import TARGET
@@ -38,7 +38,7 @@ STATIC = Recipe.from_json(
 def quantised(component: ComponentSource, recipe: Recipe, exported, tmp_path):
     """Quantise, and return the graph, its precision and the figures."""
     file = tmp_path / f"{recipe.name}.onnx"
-    precision = TARGET.quantise(component, recipe, exported / f"{component.name}.onnx", file)
+    precision = TARGET.quantise(component, recipe, exported / f"{component.name}.onnx", file).precision
     parity = measure(component, reference_outputs(component), TARGET.runners(component, file), precision)
     return onnx.load(file), precision, parity
 
@@ -124,7 +124,8 @@ def test_what_float_operations_give_each_other_stays_float():
         ir_version=10,
     )
     samples = [{"x": np.random.default_rng(1).normal(size=shape).astype(np.float32)}]
-    result, _ = quantise(model, load_recipe("int8"), samples)
+    recipe = load_recipe("int8")
+    result, _ = quantise(model, recipe, samples, {"kernel": recipe.layers[Layer.CONVOLUTION]})
     makers = {output: node.op_type for node in result.graph.node for output in node.output}
     add = next(node for node in result.graph.node if node.op_type == "Add")
     assert [makers[name] for name in add.input] == ["Abs", "DequantizeLinear"]

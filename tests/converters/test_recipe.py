@@ -57,7 +57,7 @@ def test_int4_has_blocks():
 
 
 def test_unknown_name_lists_what_exists():
-    with pytest.raises(OptionError, match="int2.*Allowed: bf16, fp32, int4, int4-b128, int4-lr32, int4-pl.*, nf4"):
+    with pytest.raises(OptionError, match="int2.*Allowed: bf16, fp16, fp32, int4, int4-b128, int4-channel.*, nf4"):
         load_recipe("int2")
 
 

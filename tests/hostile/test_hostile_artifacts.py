@@ -146,10 +146,13 @@ MANIFESTS = {
         encoded(components=[part(data=[data()]), part(name="b", file="b.onnx", data=[data()])]),
         r"same name. Got vision\.data",
     ),
-    "data in a folder below": (with_data(data(file="more/vision.data")), "not in the folder of its graph"),
     "data in a folder above": (with_data(data(), file="graphs/vision.onnx"), "not in the folder of its graph"),
     "data in a folder of another case": (
         with_data(data(file="Graphs/vision.data"), file="graphs/vision.onnx"),
+        "not in the folder of its graph",
+    ),
+    "data in a folder of a similar name": (
+        with_data(data(file="graphs2/vision.data"), file="graphs/vision.onnx"),
         "not in the folder of its graph",
     ),
     "data outside": (with_data(data(file="../secret")), "file is not usable"),

@@ -1,0 +1,99 @@
+"""`nanoedge compare`: arguments, progress on stderr, tables on stdout. No comparison here."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from edge_runtime.errors import OptionError
+from edge_runtime.progress import duration
+
+if TYPE_CHECKING:
+    from converters.compare import Pair, Side
+
+PHOTOS: Final = 20
+SECONDS_BETWEEN_LINES: Final = 5.0
+FLOAT_BYTES: Final = 4
+
+
+@click.command()
+@click.argument("artifacts", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--photos",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of photographs. [default: some that come with scikit-image]",
+)
+@click.option("--count", default=PHOTOS, show_default=True, type=click.IntRange(1, 1000), help="How many photographs.")
+@click.option(
+    "--instructions", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON list. [default: ten]"
+)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def compare(
+    artifacts: tuple[Path, ...], photos: Path | None, count: int, instructions: Path | None, as_json: bool
+) -> None:
+    """Tell how alike the pictures are that ARTIFACTS make of the same photographs and instructions.
+
+    nanoedge compare nano-onnx nano-tflite nano-coreml
+    """
+    if len(artifacts) < 2:
+        raise OptionError("a comparison needs two artifacts", got=len(artifacts), allowed="2 or more folders")
+    from converters import compare as comparison
+
+    suite = comparison.load_suite(photos, instructions, count)
+    sides, pairs = comparison.compare(artifacts, suite, _Progress())
+    if as_json:
+        click.echo(json.dumps({"artifacts": [asdict(s) for s in sides], "pairs": [asdict(p) for p in pairs]}, indent=2))
+        return
+    click.echo(f"{len(suite.photos)} photographs, {len(suite.instructions)} instructions\n")
+    click.echo(f"{_table(_pair_rows(pairs))}\n")
+    click.echo(f"{_table(_size_rows(sides))}\n")
+    click.echo(_table(_small_rows(sides)))
+
+
+class _Progress:
+    """Says now and then how far it is."""
+
+    def __init__(self) -> None:
+        self._started = self._said = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if 0 < done < total and now - self._said >= SECONDS_BETWEEN_LINES:
+            self._said = now
+            left = (now - self._started) / done * (total - done)
+            click.echo(f"edit {done} of {total}, {duration(left)} left", err=True)
+
+
+def _pair_rows(pairs: Sequence[Pair]) -> list[list[str]]:
+    rows = [["artifact", "artifact", "mean dB", "least dB", "least alike"]]
+    return rows + [[p.first, p.second, f"{p.mean_db:.1f}", f"{p.least_db:.1f}", p.worst] for p in pairs]
+
+
+def _size_rows(sides: Sequence[Side]) -> list[list[str]]:
+    names = list(dict.fromkeys(name for side in sides for name in side.parts))
+    rows = [["bytes", *(side.name for side in sides)]]
+    rows.append(["format", *(f"{side.target} {side.recipe}" for side in sides)])
+    rows += [[name, *(f"{side.parts.get(name, 0):,}" for side in sides)] for name in names]
+    return [*rows, ["all", *(f"{side.total_bytes:,}" for side in sides)]]
+
+
+def _small_rows(sides: Sequence[Side]) -> list[list[str]]:
+    """The layers that became smaller, beside what they would be as 32-bit floats."""
+    rows = [["artifact", "layers in", "parameters", "bytes", "of float"]]
+    for side in sides:
+        for precision, (parameters, size) in sorted(side.small.items()):
+            share = size / (FLOAT_BYTES * parameters)
+            rows.append([side.name, precision, f"{parameters:,}", f"{size:,}", f"{share:.3f}"])
+    return rows
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
