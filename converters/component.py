@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from converters.latency import median_milliseconds, slowdown
+from converters.latency import is_slower, median_milliseconds
 from converters.layers import FLOAT
 from converters.parity import Parity, measure, reference_outputs
 from converters.recipe import Recipe
@@ -18,9 +18,6 @@ from edge_runtime.manifest import Component, DataFile
 
 Progress = Callable[[str], None]
 """Called with one line at the start of every step."""
-
-SLOWEST = 1.1
-"""How much slower than float a quantised component may be measured: times differ by as much between two runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +113,7 @@ def convert_component(
     parity = measure(source, references, runners, precision)
     if (failure := parity.failure) is not None:
         return replace(exported, note=f"{precision} measured {failure}, allowed {failure.allowed}: kept in float")
-    if target.timed and slowdown(runners[0], float_runner, source.examples[0]) > SLOWEST:
+    if target.timed and is_slower(runners[0], float_runner, source.examples[0]):
         return replace(exported, note=f"{precision} ran slower than float where it was converted: kept in float")
     _replace(quantised, file)
     faster = f"layers {', '.join(kept)} stay in float, which is faster than {precision}" if kept else ""

@@ -13,6 +13,12 @@ MAX_RUNS: Final = 30
 MAX_SECONDS: Final = 1.5
 WARM_UP_RUNS: Final = 3
 
+SLOWEST: Final = 1.1
+"""How much slower than float a quantised component may be measured: times differ by as much between two runs."""
+
+MOST_MILLISECONDS: Final = 2.0
+"""So much longer it may take in any case: half the bytes are worth it, and busy machines must not decide otherwise."""
+
 
 def median_milliseconds(runner: Runner, inputs: Arrays) -> float:
     """Return the median time of up to 30 runs, taken within about 1.5 seconds."""
@@ -27,15 +33,22 @@ def median_milliseconds(runner: Runner, inputs: Arrays) -> float:
     return statistics.median(times)
 
 
-def slowdown(runner: Runner, reference: Runner, inputs: Arrays) -> float:
-    """Return the shortest time over the reference's, run in turn: on a busy machine the shortest are the true ones."""
+def is_slower(runner: Runner, reference: Runner, inputs: Arrays) -> bool:
+    """Return whether a runner takes longer than the reference, by what a person or a server would notice.
+
+    Both run in turn, and the shortest times count: on a busy machine these are the true ones.
+    """
     times: dict[bool, list[float]] = {True: [], False: []}
     deadline = time.perf_counter() + 2 * MAX_SECONDS
     for turn in range(2 * (MAX_RUNS + WARM_UP_RUNS)):
         own = turn % 2 == 0
         start = time.perf_counter()
         (runner if own else reference)(inputs)
-        times[own].append(time.perf_counter() - start)
+        times[own].append(1000.0 * (time.perf_counter() - start))
         if not own and turn > 4 * WARM_UP_RUNS and time.perf_counter() > deadline:
             break
-    return min(times[True]) / min(times[False])
+    own_milliseconds, reference_milliseconds = min(times[True]), min(times[False])
+    return (
+        own_milliseconds > SLOWEST * reference_milliseconds
+        and own_milliseconds - reference_milliseconds > MOST_MILLISECONDS
+    )
