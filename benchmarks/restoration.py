@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from skimage.restoration import denoise_nl_means, inpaint_biharmonic
 
 from benchmarks.table import markdown
+from converters.compare import engine_of
 from converters.nano_banana.damage import Pixels, holes
 from converters.nano_banana.filling import Fill
 from converters.nano_banana.restoration import load
 from converters.nano_banana.restoration_crops import decode, photographs
 from converters.nano_banana.restoration_pairs import CONDITIONS, Apply, Pair, in_torch, middle, psnr, restored
 from edge_runtime.artifact import Artifact
-from edge_runtime.engine import engine_for
 
 COMPONENT = "restore"
 THREADS = 2
@@ -36,7 +36,7 @@ def of_artifact(folder: Path) -> Apply:
     """Return the artifact's restore component in the engine of its format."""
     artifact = Artifact.open(folder)
     component = artifact.manifest.component(COMPONENT)
-    engine = engine_for(artifact.manifest.target)
+    engine = engine_of(artifact.manifest.target)
     session = engine.open(artifact.path(COMPONENT), component, threads=THREADS)
     names = [tensor.name for tensor in component.inputs]
     result = component.outputs[0].name
