@@ -53,8 +53,8 @@ def check_recipe(recipe: Recipe) -> None:
         if weights.format is not Format.INTEGER or weights.rank:
             raise ConversionError(
                 f"recipe {recipe.name} can't be written as TFLite",
-                got=f"{layer.value} in {weights.precision}, low-rank path of rank {weights.rank}",
-                allowed="integers of 8 or 4 bits without such a path", hint="take recipe fp32, int8 or int4",
+                got=f"{layer.value} in {weights.precision}" + " with a low-rank path" * bool(weights.rank),
+                allowed="plain integers of 8 or 4 bits", hint="take recipe fp32, int8 or int4",
             )
 
 
