@@ -68,6 +68,8 @@ class StoredWeights:
         if not block:
             shape = [1] * codes.ndim
             shape[node.attributes.get_int("axis", 1)] = -1
+            if zeros is not None:
+                weight -= zeros.astype(np.float32).reshape(shape)
             return np.asarray(weight * scales.reshape(shape), np.float32)
         if zeros is not None:
             weight -= np.repeat(zeros.astype(np.float32), block, axis=0)[: len(weight)]

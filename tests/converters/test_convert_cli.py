@@ -157,7 +157,7 @@ def test_the_default_photographs_need_no_download():
 def test_help_needs_no_arguments():
     result = run("--help")
     assert result.exit_code == 0
-    for word in ("SOURCE", "--to", "--recipe", "bf16, fp32", "--plan", "--lora", "--calibration", "--checkpoint"):
+    for word in ("SOURCE", "--to", "--recipe", "bf16, fp16, fp32", "--plan", "--lora", "--calibration", "--checkpoint"):
         assert word in result.stdout
 
 
