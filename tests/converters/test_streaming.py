@@ -99,7 +99,8 @@ def served(component: ComponentSource, streamed, ids: np.ndarray) -> np.ndarray:
 
 
 LEAST_DB = {
-    "fp32": 110, "bf16": 45, "int8": 30, "int4": 15, "int4-plain": 15, "int4-b128": 13, "int4-lr32": 15, "int4-channel": 10, "nf4": 15,
+    "fp32": 110, "bf16": 45, "int8": 30, "int4": 15, "int4-plain": 15, "int4-b128": 13, "int4-lr32": 15,
+    "int4-channel": 10, "nf4": 15,
 }  # fmt: skip
 
 
