@@ -40,6 +40,8 @@ class TFLiteTarget:
     """The TFLite file format (see converters/target.py)."""
 
     suffix = ".tflite"
+    entry = ""
+    interpreted = False
     timed = False
     tools = ("torch", "litert-torch", "litert-converter", "ai-edge-quantizer", "ai-edge-litert")
 
