@@ -22,7 +22,7 @@ from converters.coreml.weight_forms import check_expressible, minimum_system, re
 from converters.layers import FLOAT, planned_layers, precision_of
 from converters.recipe import LayerScheme, Recipe
 from converters.source import Arrays, ComponentSource
-from converters.target import Quantised, Runner
+from converters.target import Quantised, Runner, Target
 from edge_runtime.tensors import Tensor
 
 HALF: Final = "fp16"
@@ -86,7 +86,7 @@ class CoreMLTarget:
         return {}
 
 
-TARGET: Final = CoreMLTarget()
+TARGET: Final[Target] = CoreMLTarget()
 
 
 def _layers(done: Iterable[Compressed]) -> dict[str, tuple[int, int]]:

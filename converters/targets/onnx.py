@@ -15,7 +15,7 @@ from converters.quantise import check_expressible, initialisers_of, quantise
 from converters.quiet import quiet
 from converters.recipe import Recipe
 from converters.source import Arrays, ComponentSource
-from converters.target import Quantised, Runner
+from converters.target import Quantised, Runner, Target
 from edge_runtime.engines.onnxruntime import ENGINE
 from edge_runtime.errors import ConversionError
 from edge_runtime.machine import Machine
@@ -73,7 +73,7 @@ class OnnxTarget:
         return {}
 
 
-TARGET: Final = OnnxTarget()
+TARGET: Final[Target] = OnnxTarget()
 
 
 def _trace(component: ComponentSource) -> onnx.ModelProto:

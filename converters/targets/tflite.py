@@ -23,7 +23,7 @@ from converters.layers import FLOAT, layer_schemes, precision_of
 from converters.quiet import quiet
 from converters.recipe import LayerScheme, Recipe, WeightScheme
 from converters.source import ComponentSource, FixedForm
-from converters.target import Quantised, Runner
+from converters.target import Quantised, Runner, Target
 from converters.tflite_graph import Use
 from converters.tflite_operations import spelled_out
 from edge_runtime.engines.litert import ENGINE
@@ -98,7 +98,7 @@ class TFLiteTarget:
         return {"fixed_sizes": sizes}
 
 
-TARGET: Final = TFLiteTarget()
+TARGET: Final[Target] = TFLiteTarget()
 
 
 class _Named(nn.Module):
