@@ -13,13 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-import litert_torch
 import torch
 from torch import Tensor, nn
 
 from converters import tflite_graph, tflite_weights
 from converters.fused import with_fused_norms
 from converters.layers import FLOAT, layer_schemes, precision_of
+from converters.litert import litert_torch
 from converters.quiet import quiet
 from converters.recipe import LayerScheme, Recipe, WeightScheme
 from converters.source import ComponentSource, FixedForm
