@@ -165,7 +165,7 @@ def attached(mask: Tensor) -> Tensor:
     Geodesic reconstruction (Vincent 1993) from the sure parts, on cells of a few pixels. A mask that is hardly sure of
     anything stays as it is: its best parts may well be the wrong ones.
     """
-    cells = functional.max_pool2d(mask, _CELL_PIXELS)
+    cells = functional.max_pool2d(mask, _CELL_PIXELS, _CELL_PIXELS)
     sure = cells >= _SURE
     kept = torch.where(sure.float().mean() < _SURE_SHARE, cells, cells * sure)
     for _ in range(_REACH_CELLS):
