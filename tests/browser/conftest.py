@@ -12,6 +12,7 @@ import skimage
 from click.testing import CliRunner
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
+from waitress import wasyncore
 from waitress.server import create_server
 
 from mobile_export.cli import export_command
@@ -100,18 +101,23 @@ def _note_strangers(visit: Visit, asked: str, own: str) -> None:
 def darkroom() -> Iterator[tuple[str, Darkroom]]:
     """A server in this process whose model can be held still: its address, and the model."""
     service = Darkroom()
-    server = create_server(create_app(service), host="127.0.0.1", port=0)
-    thread = threading.Thread(target=server.run)
+    channels: dict[int, Any] = {}
+    server = create_server(create_app(service), map=channels, host="127.0.0.1", port=0)
+    stopping = threading.Event()
+
+    def serve() -> None:
+        while not stopping.is_set():
+            wasyncore.loop(timeout=1, use_poll=True, map=channels, count=1)
+        wasyncore.close_all(channels)  # by the thread that watches them: another would pull files from under it
+
+    thread = threading.Thread(target=serve)
     thread.start()
     yield f"http://127.0.0.1:{server.effective_port}", service
     service.close()
-    # asyncore's loop ends when nothing is left to watch.
+    stopping.set()
     server.pull_trigger()
-    for channel in [*server.active_channels.values()]:
-        channel.will_close = True
-    server.close()
-    server.task_dispatcher.shutdown()
     thread.join(5)
+    server.task_dispatcher.shutdown()
 
 
 @pytest.fixture(scope="session")
