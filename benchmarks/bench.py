@@ -31,9 +31,8 @@ RESTORED_PIXELS = 256
 
 
 def sibling(recipe: str) -> Path:
-    """Return an artifact of the embedded one's checkpoint by another recipe, converted if it isn't there yet."""
-    digest = Artifact.open(EMBEDDED).manifest.provenance["checkpoint_sha256"]
-    folder = RUNS / digest[:12] / recipe
+    """Return an artifact made like the embedded one by another recipe, converted if it isn't there yet."""
+    folder = RUNS / Artifact.open(EMBEDDED).version / recipe
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         convert(Request(source="nano-banana", destination=folder, recipe=recipe), _say)
