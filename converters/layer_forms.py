@@ -70,7 +70,7 @@ def integer_product(editor: GraphEditor, weight: Weight, scheme: WeightScheme, l
     """Rows rounded to 8 bits as they come, times codes with a scale an output; None if the codes lose too much.
 
     Each row is divided by its largest magnitude, so that one step fits them all. Of the standard operators ONNX Runtime
-    makes one product: on two cores with VNNI 2 to 4 times as fast as `DequantizeLinear` before a product.
+    makes one product, faster than `DequantizeLinear` before one: benchmarks/edit_scale.py.
     """
     rounded = _rounded(weight, scheme)
     if rounded.snr_db < least_db:

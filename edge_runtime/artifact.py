@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final, TypeVar
 
 from edge_runtime.canonical_json import MAX_JSON_BYTES
-from edge_runtime.errors import ArtifactError
+from edge_runtime.errors import ArtifactError, NanoedgeError
 from edge_runtime.manifest import MANIFEST_FILE, Component, DataFile, Manifest
 
 PARTIAL_SUFFIX: Final = ".partial"
@@ -76,7 +76,7 @@ def write_artifact(
     """
     folder = Path(os.path.abspath(destination))
     _check_names(manifest, files)
-    with _partial_folder(folder) as partial:
+    with partial_folder(folder) as partial:
         components = [_write_component(partial, part, files) for part in manifest.components]
         _write_manifest(partial, replace(manifest, components=tuple(components)).encode())
         _flush_folders(partial)
@@ -117,23 +117,28 @@ def finish_artifact(folder: Path, destination: Path, manifest: Manifest) -> Arti
 
 
 @contextmanager
-def _partial_folder(destination: Path) -> Iterator[Path]:
-    """Give a new sibling of `destination`, which is gone afterwards unless it was renamed."""
-    _check_absent(destination)
+def partial_folder(
+    destination: Path, what: str = "artifact", error_class: type[NanoedgeError] = ArtifactError
+) -> Iterator[Path]:
+    """Give a new sibling of `destination`, which is gone afterwards unless it was renamed.
+
+    Raises `error_class` when the destination exists or a file can't be written.
+    """
+    _check_absent(destination, error_class)
     partial = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
     try:
         partial.mkdir(parents=True)
         yield partial
     except OSError as error:
-        raise ArtifactError(f"the artifact {destination} can't be written", got=error) from error
+        raise error_class(f"the {what} {destination} can't be written", got=error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _check_absent(destination: Path) -> None:
+def _check_absent(destination: Path, error_class: type[NanoedgeError] = ArtifactError) -> None:
     # A rename would silently replace an empty folder.
     if os.path.lexists(destination):
-        raise ArtifactError(
+        raise error_class(
             "the destination exists already", got=destination, hint="choose another name, or delete it first"
         )
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.artifact import PARTIAL_SUFFIX
+from edge_runtime.artifact import partial_folder
 from edge_runtime.errors import OptionError
 from mobile_export import notices, sizes
 from mobile_export.platform import Golden, Order, Platform, check
@@ -32,7 +28,7 @@ def export(platform: Platform, order: Order, destination: Path, golden: Golden) 
     """
     check(platform, order.artifact)
     folder = Path(os.path.abspath(destination))
-    with _partial_folder(folder) as partial:
+    with partial_folder(folder, "bundle", OptionError) as partial:
         parts = platform.write(order, partial)
         (partial / platform.golden).mkdir(parents=True)
         golden(partial / platform.golden)
@@ -43,20 +39,3 @@ def export(platform: Platform, order: Order, destination: Path, golden: Golden) 
         (partial / "SIZES.md").write_text(report, encoding="utf-8")
         partial.rename(folder)
     return Bundle(folder=folder, sizes=measured)
-
-
-@contextmanager
-def _partial_folder(destination: Path) -> Iterator[Path]:
-    """Give a new sibling of `destination`, which is gone afterwards unless it was renamed."""
-    if os.path.lexists(destination):  # a rename would silently replace an empty folder
-        raise OptionError(
-            "the destination exists already", got=destination, hint="choose another name, or delete it first"
-        )
-    partial = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-    except OSError as error:
-        raise OptionError(f"the bundle {destination} can't be written", got=error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

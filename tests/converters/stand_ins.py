@@ -107,3 +107,19 @@ def write_checkpoint(path: Path, seed: int = 0) -> Path:
         tensors |= {prefix + name: value.contiguous() for name, value in seeded(kind, seed).state_dict().items()}
     save_file(tensors, path)
     return path
+
+
+FLOATS = TensorSpec(name="x", dtype="float32", shape=("rows", 4))
+
+
+def odd_component(module: type[nn.Module], **changes: object) -> ComponentSource:
+    """Describe a network from float32 (rows, 4) to float32 (rows, 4)."""
+    members = {
+        "name": "odd",
+        "module": lambda: seeded(module),
+        "inputs": (FLOATS,),
+        "outputs": (TensorSpec(name="y", dtype="float32", shape=("rows", 4)),),
+        "dimensions": {"rows": (1, 100)},
+        "examples": ({"x": np.ones((3, 4), np.float32)},),
+    }
+    return ComponentSource(**{**members, **changes})  # type: ignore[arg-type]

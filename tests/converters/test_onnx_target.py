@@ -1,31 +1,19 @@
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
-from stand_ins import mask_component, seeded, text_component
+from stand_ins import mask_component, odd_component, text_component
 from torch import Tensor, nn
 
 from converters import graph
-from converters.source import ComponentSource, run_module
+from converters.source import run_module
 from converters.targets.onnx import OPSET, TARGET
 from edge_runtime.errors import ConversionError
-from edge_runtime.tensors import TensorSpec
 
-FLOATS = TensorSpec(name="x", dtype="float32", shape=("rows", 4))
-
-
-def component(module: type[nn.Module], **changes: object) -> ComponentSource:
-    """Describe a network from float32 (rows, 4) to float32 (rows, 4)."""
-    members = {
-        "name": "odd",
-        "module": lambda: seeded(module),
-        "inputs": (FLOATS,),
-        "outputs": (TensorSpec(name="y", dtype="float32", shape=("rows", 4)),),
-        "dimensions": {"rows": (1, 100)},
-        "examples": ({"x": np.ones((3, 4), np.float32)},),
-    }
-    return ComponentSource(**{**members, **changes})  # type: ignore[arg-type]
+REPOSITORY = str(Path(__file__).resolve().parents[2]).encode()
 
 
 def test_the_graph_is_valid_and_says_its_shapes(exported):
@@ -59,7 +47,7 @@ def test_same_weights_same_bytes(exported, tmp_path):
 def test_nothing_about_the_machine_gets_into_the_file(exported):
     for name in ("vision", "text"):
         content = (exported / f"{name}.onnx").read_bytes()
-        assert b"/work" not in content and b".py" not in content and b"stack_trace" not in content
+        assert REPOSITORY not in content and b".py" not in content and b"stack_trace" not in content
 
 
 def test_nodes_have_names_of_their_own(exported):
@@ -91,7 +79,7 @@ class Branching(nn.Module):
 @pytest.mark.parametrize("module", [Swapped, Fixed, Branching])
 def test_a_graph_that_is_not_as_described_is_refused(module, tmp_path):
     with pytest.raises(ConversionError):
-        TARGET.export(component(module), tmp_path / "odd.onnx")
+        TARGET.export(odd_component(module), tmp_path / "odd.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -105,7 +93,7 @@ def test_a_graph_that_is_not_as_described_is_refused(module, tmp_path):
 )
 def test_the_traced_example_must_free_every_symbol(changes, tmp_path):
     with pytest.raises(ConversionError, match="every symbol"):
-        TARGET.export(component(Swapped, **changes), tmp_path / "odd.onnx")
+        TARGET.export(odd_component(Swapped, **changes), tmp_path / "odd.onnx")
 
 
 def test_gemm_with_a_scale_stays(tmp_path):

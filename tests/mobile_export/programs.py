@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from conversation import Message, Tensor, receive, send, text
 from PIL import Image
+from toolchains import INSIDE
 
 from edge_runtime.artifact import Artifact
 from edge_runtime.engine import engine_for
@@ -152,7 +153,7 @@ def _interpreted(package: Path, component: Component) -> Run:
 class CoreMLDevice:
     """What the stand-ins for Apple's libraries ask for: predictions of packages, and decoded pictures.
 
-    `root` is the folder that programs know as /work. A package is told by the name of its folder.
+    `root` is the folder that programs know as INSIDE. A package is told by the name of its folder.
     """
 
     def __init__(self, graphs: GraphRunner, root: Path) -> None:
@@ -170,7 +171,7 @@ class CoreMLDevice:
         return Message(words=["predicted"], tensors={name: value.astype(np.float32) for name, value in outputs.items()})
 
     def _decoded(self, message: Message) -> Message:
-        with Image.open(self._root / Path(message.text("path")).relative_to("/work")) as picture:
+        with Image.open(self._root / Path(message.text("path")).relative_to(INSIDE)) as picture:
             return Message(words=["decoded"], tensors={"picture": np.array(picture.convert("RGBA"))})
 
 

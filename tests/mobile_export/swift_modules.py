@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from toolchains import Swift
+from toolchains import INSIDE, Swift
 
 HERE: Final = Path(__file__).parent / "swift"
 STAND_INS: Final = ("CoreGraphics", "ImageIO", "CoreML")
@@ -15,7 +15,7 @@ LANGUAGE: Final = "5"
 """The mode that the package's tools version means."""
 
 _RESOURCES: Final = """import Foundation
-extension Bundle {{ static var module: Bundle {{ Bundle(path: "/work/kit/Sources/{module}")! }} }}
+extension Bundle {{ static var module: Bundle {{ Bundle(path: "{inside}/kit/Sources/{module}")! }} }}
 """
 
 
@@ -28,12 +28,12 @@ def compiled(swift: Swift, folder: Path, kit: Path) -> str:
         module(swift, folder, name, [folder / f"check/stubs/{name}.swift"])
     for name in ("NanoBanana", "NanoBananaSelfTest"):
         resources = folder / f"{name}Resources.swift"
-        resources.write_text(_RESOURCES.format(module=name))
+        resources.write_text(_RESOURCES.format(module=name, inside=INSIDE))
         module(swift, folder, name, [*sorted((folder / "kit/Sources" / name).rglob("*.swift")), resources])
     module(swift, folder, "NanoBananaTests", sorted((folder / "kit/Tests").rglob("*.swift")))
     libraries = ("NanoBananaTests", "NanoBananaSelfTest", "NanoBanana", "ImageIO", "CoreML", "CoreGraphics", "Wire")
     program(swift, folder, "check/device/main.swift", "device", libraries)
-    return "/work/device"
+    return f"{INSIDE}/device"
 
 
 def module(swift: Swift, folder: Path, name: str, sources: Sequence[Path], language: str = LANGUAGE) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from programs import EditingProgram, Order, png, psnr
 from swift_modules import module
 from swift_modules import program as program_of
-from toolchains import Kotlin, Swift
+from toolchains import INSIDE, Kotlin, Swift
 
 from edge_runtime.artifact import Artifact, write_artifact
 from edge_runtime.editor import EMBEDDED, Editor
@@ -136,4 +136,4 @@ def _swift(folder: Path) -> list[str]:
     module(swift, folder, "Wire", [folder / "check/wire/Conversation.swift"])
     module(swift, folder, "NanoBanana", sorted((folder / "core_sources").glob("*.swift")), language="6")
     program_of(swift, folder, "check/core/main.swift", "core", ["NanoBanana", "Wire"])
-    return swift.command(folder, "/work/core")
+    return swift.command(folder, f"{INSIDE}/core")

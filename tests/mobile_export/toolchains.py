@@ -65,6 +65,10 @@ class Kotlin:
         return ["java", *given, "-cp", _path([jar, *self.libraries, *resources]), main]
 
 
+INSIDE: Final = "/package"
+"""Where a folder lies for what runs inside the compiler's root folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class Swift:
     """A root folder with the compiler and all that it needs."""
@@ -76,14 +80,15 @@ class Swift:
         return cls(_cached(SWIFT.replace("=", "-"), _fill_swift))
 
     def command(self, folder: Path, *command: str) -> list[str]:
-        """Return the command that runs another one inside the root, with `folder` as its /work."""
+        """Return the command that runs another one inside the root, with `folder` mounted at INSIDE."""
+        (self.root / INSIDE.lstrip("/")).mkdir(exist_ok=True)
         namespace = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         inside = shlex.join([
             "env", "-i", "HOME=/tmp", "PATH=/usr/libexec/swift/bin:/usr/bin",
             "LD_LIBRARY_PATH=/usr/libexec/swift/lib/swift/linux",
-            shutil.which("unshare") or "unshare", f"--root={self.root}", "--wd=/work", *command,
+            shutil.which("unshare") or "unshare", f"--root={self.root}", f"--wd={INSIDE}", *command,
         ])
-        mounts = (("/dev", "dev"), ("/proc", "proc"), (str(folder), "work"))
+        mounts = (("/dev", "dev"), ("/proc", "proc"), (str(folder), INSIDE.lstrip("/")))
         bound = "".join(f"mount --rbind {shlex.quote(source)} {self.root}/{target} && " for source, target in mounts)
         # the mounts are the command's own: nobody else sees them, and they end with it
         return ["unshare", *namespace, "--mount", "sh", "-c", f"{bound}exec {inside}"]
@@ -130,7 +135,7 @@ def _fill_swift(folder: Path) -> None:
     shutil.rmtree(lists)
     for link, target in (("lib", "usr/lib"), ("lib64", "usr/lib64"), ("bin", "usr/bin")):
         (folder / link).symlink_to(target)
-    for name in ("dev", "proc", "work", "tmp"):
+    for name in ("dev", "proc", "tmp"):
         (folder / name).mkdir(exist_ok=True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from stand_ins import mask_component, seeded, text_component
+from stand_ins import mask_component, odd_component, seeded, text_component
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,20 +24,7 @@ from converters.targets.coreml import TARGET
 from edge_runtime.errors import ConversionError
 from edge_runtime.tensors import TensorSpec
 
-FLOATS = TensorSpec(name="x", dtype="float32", shape=("rows", 4))
-
-
-def component(module: type[nn.Module], **changes: object) -> ComponentSource:
-    """Describe a network from float32 (rows, 4) to float32 (rows, 4)."""
-    members = {
-        "name": "odd",
-        "module": lambda: seeded(module),
-        "inputs": (FLOATS,),
-        "outputs": (TensorSpec(name="y", dtype="float32", shape=("rows", 4)),),
-        "dimensions": {"rows": (1, 100)},
-        "examples": ({"x": np.ones((3, 4), np.float32)},),
-    }
-    return ComponentSource(**{**members, **changes})  # type: ignore[arg-type]
+REPOSITORY = str(Path(__file__).resolve().parents[3]).encode()
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +94,7 @@ def test_same_weights_same_bytes(packages, tmp_path):
 
 def test_nothing_about_the_machine_gets_into_the_files(packages):
     for content in contents(packages).values():
-        assert b"/work" not in content and b".py" not in content and b"conversion_date" not in content
+        assert REPOSITORY not in content and b".py" not in content and b"conversion_date" not in content
 
 
 @pytest.mark.parametrize(
@@ -190,7 +177,7 @@ class Narrow(nn.Module):
 
 
 def test_blocks_that_do_not_fit_become_channels_and_the_note_says_so(tmp_path):
-    source = component(Narrow)
+    source = odd_component(Narrow)
     written = TARGET.quantise(source, load_recipe("int4"), Path(), tmp_path / "odd.mlpackage")
     assert written.note == "4 bits by channel where blocks don't fill the inputs: wide.weight, narrow.weight"
     # half a byte a weight, and two bytes of scale and half a byte of zero point for each of 28 outputs
@@ -215,7 +202,7 @@ class Normed(nn.Module):
 def normed() -> ComponentSource:
     spec = ("uint8", (1, "height", "width", 4))
     pixels = np.random.default_rng(0).integers(0, 256, (1, 8, 12, 4)).astype(np.uint8)
-    return component(
+    return odd_component(
         Normed,
         inputs=(TensorSpec(name="image", dtype=spec[0], shape=spec[1]),),
         outputs=(TensorSpec(name="changed", dtype=spec[0], shape=spec[1]),),
@@ -249,7 +236,7 @@ class Enlarged(nn.Module):
 
 
 def test_sizes_that_are_computed_and_reciprocals_are_exact(tmp_path):
-    source = component(Enlarged)
+    source = odd_component(Enlarged)
     TARGET.export(source, tmp_path / "odd.mlpackage")
     (runner,) = TARGET.runners(source, tmp_path / "odd.mlpackage")
     inputs = {"x": np.random.default_rng(0).normal(0, 1, (7, 4)).astype(np.float32)}
@@ -272,7 +259,7 @@ class Undecided(nn.Module):
 )
 def test_what_the_format_has_no_operation_for_is_named(tmp_path, module, message):
     with pytest.raises(ConversionError, match=message):
-        TARGET.export(component(module), tmp_path / "odd.mlpackage")
+        TARGET.export(odd_component(module), tmp_path / "odd.mlpackage")
 
 
 @pytest.mark.parametrize(
@@ -289,6 +276,6 @@ def test_recipes_that_the_format_can_not_hold_are_refused(recipe, message):
 
 
 def test_an_example_that_would_fix_a_size_is_refused(tmp_path):
-    single = component(Enlarged, examples=({"x": np.ones((1, 4), np.float32)},))
+    single = odd_component(Enlarged, examples=({"x": np.ones((1, 4), np.float32)},))
     with pytest.raises(ConversionError, match="every symbol a size above 1"):
         TARGET.export(single, tmp_path / "odd.mlpackage")
