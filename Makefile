@@ -8,7 +8,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 DATA ?= data
 
-.PHONY: serve install dev test test-all lint bench train gallery embed bundles lock clean
+.PHONY: serve install dev test test-slow test-all lint bench train gallery embed bundles lock clean
 
 serve: $(VENV)/.runtime ## install the runtime (no torch) and serve on http://127.0.0.1:8080
 	$(BIN)/nanoedge serve --host $(HOST) --port $(PORT)
@@ -20,8 +20,10 @@ dev: $(VENV)/.dev ## install everything: converter, tests, linters
 test: $(VENV)/.dev ## the fast tests (minutes)
 	$(BIN)/python -m pytest -m "not slow and not browser"
 
-test-all: $(VENV)/.dev ## all tests; those in a browser need Chromium and npm
-	$(BIN)/python -m pytest
+test-slow: $(VENV)/.dev ## the long tests, and those in a browser, which need Chromium and npm (most of an hour)
+	$(BIN)/python -m pytest -m "slow or browser"
+
+test-all: test test-slow ## all tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

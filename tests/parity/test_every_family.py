@@ -33,6 +33,12 @@ logger = logging.getLogger(__name__)
 RECIPES = ("fp32", "int8", "int4")
 SIZE = (160, 128)
 WORDS = "make it snowy"
+# Starts a command that hears Ctrl-C. A fork hook in this process would meet JAX's warning, which litert-torch brings.
+LISTENING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 NO_TORCH = """
 import sys
 from pathlib import Path
@@ -187,7 +193,7 @@ def test_the_command_paints_shows_steps_and_stops(name, artifacts, tmp_path):
     out.unlink()
     # a shell that starts pytest in the background lets it, and so the command, ignore Ctrl-C
     with subprocess.Popen(
-        [*command, "--steps", "100"], stderr=subprocess.PIPE, text=True, preexec_fn=_listening
+        [sys.executable, "-c", LISTENING, *command, "--steps", "100"], stderr=subprocess.PIPE, text=True
     ) as running:
         assert running.stderr is not None
         for line in running.stderr:
@@ -197,10 +203,6 @@ def test_the_command_paints_shows_steps_and_stops(name, artifacts, tmp_path):
         rest = running.stderr.read()
     assert running.returncode == 130 and "stopped" in rest
     assert rest.count("step ") < 60 and not out.exists()
-
-
-def _listening() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_several_pictures_only_where_they_belong(name, artifacts):
