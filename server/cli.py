@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from server.state import default_state
+
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -24,10 +26,14 @@ import click
     "--allow-origin", "origins", multiple=True, metavar="ORIGIN",
     help="Let this browser extension use the server: chrome-extension://ID. May be given several times.",
 )
+@click.option(
+    "--state", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", default=default_state,
+    help="What outlives the process: keys, jobs. Default: nanoedge in the user's folder for state.",
+)
 @click.pass_context
 def serve(
     context: click.Context, host: str, port: int, models: tuple[Path, ...], threads: int | None,
-    providers: Path | None, insecure_public: bool, origins: tuple[str, ...],
+    providers: Path | None, insecure_public: bool, origins: tuple[str, ...], state: Path,
 ) -> None:
     """Serve the API and the web page until SIGTERM or Ctrl-C."""
     import logging
@@ -40,7 +46,7 @@ def serve(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     address = Address(host=host, port=port, insecure_public=insecure_public)
     try:
-        config = ServerConfig(models=models, threads=threads, providers=providers, allowed_origins=origins)
+        config = ServerConfig(models=models, threads=threads, providers=providers, allowed_origins=origins, state=state)
         run(address, config, ready=_say)
     except NanoedgeError as error:
         click.echo(f"nanoedge: {error}", err=True)

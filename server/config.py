@@ -21,7 +21,8 @@ class ServerConfig:
     may be at providers. `providers` is the file that names those; without it nothing ever leaves this machine.
     `trusted_hosts` are the names that a request's Host header may carry (None: any); naming the loopback ones keeps
     a web page that rebinds its own name to 127.0.0.1 from reading answers. `allowed_origins` are further origins that
-    may send requests: of browser extensions, `chrome-extension://<id>`.
+    may send requests: of browser extensions, `chrome-extension://<id>`. `state` is the folder of what
+    outlives the process (keys, jobs); it is made when something is first written there.
     """
 
     models: tuple[Path, ...] = ()
@@ -33,6 +34,7 @@ class ServerConfig:
     max_outgoing: int = 16
     trusted_hosts: tuple[str, ...] | None = None
     allowed_origins: tuple[str, ...] = ()
+    state: Path | None = None
 
     def __post_init__(self) -> None:
         for origin in self.allowed_origins:
