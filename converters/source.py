@@ -114,16 +114,17 @@ class ComponentSource:
 
     `module` builds the torch module in evaluation mode; it is called when the component's turn comes, so that one
     component's weights are in memory at a time. Its `forward` takes the inputs in order and returns the outputs in
-    order. With `weights` the module is built without values (on the meta device or under fake tensors) and the weights
-    are streamed; they must cover the state dict except for `constants`, values by state-dict name that no checkpoint
-    holds. `dimensions` gives smallest and largest value of every symbol in the specs. `examples` are fixed inputs:
-    the first is traced (no symbol may be 1 there), all are compared. `calibration` yields other inputs of the real
-    kind. `thresholded` names outputs that jump where another value crosses a threshold: their decibels are reported
-    but not limited, an agreement judges them. `float_note`, if not empty, says why the component is never quantised;
-    `exclude` holds shell patterns of layer names that stay in float, `faster_in_float` of those that do so in 8 bits
-    because float is faster at their size: fewer bits are worth it for their bytes. `working` gives the symbols' sizes
-    in an edit of one picture, uncut, with as long a text as is likely; None for what is no part of a painting model.
-    `fixed` is needed only by formats with fixed shapes, and there by components with symbols.
+    order. With `weights` the module is built without values (on the meta device or under fake tensors) and the
+    weights are streamed; they must cover the state dict except for `constants`, values by state-dict name that no
+    checkpoint holds. `dimensions` gives smallest and largest value of every symbol in the specs. `examples` are
+    fixed inputs: the first is traced (no symbol may be 1 there), all are compared. `calibration` yields other
+    inputs of the real kind, and `hard` extreme ones, which 8-bit ranges may cut but not ruin. `thresholded` names
+    outputs that jump where another value crosses a threshold: their decibels are reported but not limited, an
+    agreement judges them. `float_note`, if not empty, says why the component is never quantised; `exclude` holds
+    shell patterns of layer names that stay in float, `faster_in_float` of those that do so in 8 bits because float
+    is faster at their size: fewer bits are worth it for their bytes. `working` gives the symbols' sizes in an edit
+    of one picture, uncut, with as long a text as is likely; None for what is no part of a painting model. `fixed`
+    is needed only by formats with fixed shapes, and there by components with symbols.
     """
 
     name: str
@@ -133,6 +134,7 @@ class ComponentSource:
     examples: tuple[Arrays, ...]
     dimensions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     calibration: Callable[[], Iterable[Arrays]] = tuple
+    hard: Callable[[], Iterable[Arrays]] = tuple
     agreements: tuple[Agreement, ...] = ()
     thresholded: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
