@@ -37,8 +37,8 @@ def quantise(
 ) -> tuple[onnx.ModelProto, str]:
     """Return the quantised graph and its precision, such as `int8` or `nf4-int8`; `fp32` if no layer fitted.
 
-    `samples` are calibration inputs, and `hard` those that a search of ranges must also do well on; they are read only
-    when the recipe quantises activations. `plan` has the scheme of each
+    `samples` are calibration inputs, and `hard` those that a search of ranges must also do well on, without which there
+    is none; they are read only when the recipe quantises activations. `plan` has the scheme of each
     initialiser that is to become smaller, by its name in the graph. The model given is left as it is. Raises
     ConversionError.
     """
@@ -51,8 +51,8 @@ def quantise(
         assert recipe.calibration is not None  # Recipe checks it
         chosen = _chosen(samples, recipe.calibration.samples)
         quantised = _quantise_static(quantised, recipe, static, chosen)
-        if recipe.calibration.searched:
-            search_ranges(quantised, model, [*chosen, *hard])
+        if recipe.calibration.searched and (extreme := list(hard)):
+            search_ranges(quantised, model, [*chosen, *extreme])
     for name in [name for name in layers if name not in static]:
         quantise_weight(quantised, name, layers[name].weights)
     return quantised, precision_of(layers.values())

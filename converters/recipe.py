@@ -164,8 +164,8 @@ class LayerScheme:
 class CalibrationNeed:
     """How many inputs activation ranges are measured on: from the smallest to the largest value seen.
 
-    `searched`: from there, each is made narrower or wider while the component's results come nearer to those in float
-    (ONNX alone: other targets' quantisers set their ranges themselves).
+    `searched`: from there, in components that have hard samples, each is made narrower or wider while the component's
+    results come nearer to those in float (ONNX alone: other targets' quantisers set their ranges themselves).
     """
 
     samples: int

@@ -118,13 +118,13 @@ class ComponentSource:
     weights are streamed; they must cover the state dict except for `constants`, values by state-dict name that no
     checkpoint holds. `dimensions` gives smallest and largest value of every symbol in the specs. `examples` are
     fixed inputs: the first is traced (no symbol may be 1 there), all are compared. `calibration` yields other
-    inputs of the real kind, and `hard` extreme ones, which 8-bit ranges may cut but not ruin. `thresholded` names
-    outputs that jump where another value crosses a threshold: their decibels are reported but not limited, an
-    agreement judges them. `float_note`, if not empty, says why the component is never quantised; `exclude` holds
-    shell patterns of layer names that stay in float, `faster_in_float` of those that do so in 8 bits because float
-    is faster at their size: fewer bits are worth it for their bytes. `working` gives the symbols' sizes in an edit
-    of one picture, uncut, with as long a text as is likely; None for what is no part of a painting model. `fixed`
-    is needed only by formats with fixed shapes, and there by components with symbols.
+    inputs of the real kind, and `hard` extreme ones, which 8-bit ranges may cut but not ruin: with them ranges are
+    searched. `thresholded` names outputs that jump where another value crosses a threshold: their decibels are
+    reported but not limited, an agreement judges them. `float_note`, if not empty, says why the component is never
+    quantised; `exclude` holds shell patterns of layer names that stay in float, `faster_in_float` of those that do
+    so in 8 bits because float is faster at their size: fewer bits are worth it for their bytes. `working` gives the
+    symbols' sizes in an edit of one picture, uncut, with as long a text as is likely; None for what is no part of a
+    painting model. `fixed` is needed only by formats with fixed shapes, and there by components with symbols.
     """
 
     name: str

@@ -65,7 +65,7 @@ def model() -> onnx.ModelProto:
 
 def made(model: onnx.ModelProto, recipe: Recipe, samples: list, hard: list | None = None) -> onnx.ModelProto:
     scheme = recipe.layers[Layer.CONVOLUTION]
-    return quantise(model, recipe, samples, {"first": scheme, "second": scheme}, hard or [])[0]
+    return quantise(model, recipe, samples, {"first": scheme, "second": scheme}, hard or samples[:1])[0]
 
 
 def results(model: onnx.ModelProto, samples: list, *, fused: bool = True) -> list[np.ndarray]:
@@ -105,6 +105,12 @@ def test_hard_samples_keep_their_range(model):
     samples, hard = pictures(1, 8, extreme=0.0), [{"x": 3 * sample["x"]} for sample in pictures(3, 4, extreme=0.0)]
     careless, careful = made(model, SEARCHED, samples), made(model, SEARCHED, samples, hard)
     assert distance(careful, model, hard) < 0.7 * distance(careless, model, hard)
+
+
+def test_without_hard_samples_extremes_stay(model):
+    samples, scheme = pictures(1, 8, extreme=1.0), SEARCHED.layers[Layer.CONVOLUTION]
+    plan = {"first": scheme, "second": scheme}
+    assert quantise(model, SEARCHED, samples, plan)[0] == quantise(model, EXTREMES, samples, plan)[0]
 
 
 def test_what_is_left_is_told_and_never_more_than_before(model):
