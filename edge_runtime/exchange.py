@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -89,10 +90,10 @@ class Exchange:
         data = json.dumps(body).encode()
         return self._asked(Call("POST", url, data, {"Content-Type": "application/json", **self._submission()}))
 
-    def submit_form(self, url: str, form: Form) -> Any:
-        """POST a form that has the edit done; returns the answer's JSON."""
+    def submit_form(self, url: str, form: Form, headers: Mapping[str, str] = MappingProxyType({})) -> Any:
+        """POST a form that has the edit done, with `headers` besides the usual ones; returns the answer's JSON."""
         data, content_type = encode_multipart_formdata(form)
-        return self._asked(Call("POST", url, data, {"Content-Type": content_type, **self._submission()}))
+        return self._asked(Call("POST", url, data, {"Content-Type": content_type, **headers, **self._submission()}))
 
     def look(self, url: str) -> Any:
         """GET the JSON at an address that asks for nothing new, such as the state of a job."""

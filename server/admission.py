@@ -32,13 +32,13 @@ class Places:
 
 
 class Admission:
-    """One request's way through the server. `abandoned` says that nobody waits for it any more.
+    """One request's way through the server. `abandoned` says that nobody waits for it any more, `caller` whose it is.
 
     Used by one thread at a time; whoever holds it must `leave`.
     """
 
-    def __init__(self, lane: Lane, outgoing: Places, abandoned: Callable[[], bool]) -> None:
-        self._lane, self._outgoing, self.abandoned = lane, outgoing, abandoned
+    def __init__(self, lane: Lane, outgoing: Places, abandoned: Callable[[], bool], caller: str) -> None:
+        self._lane, self._outgoing, self.abandoned, self.caller = lane, outgoing, abandoned, caller
         self._here, self._away = ExitStack(), ExitStack()
         self._is_here = self._is_away = False
         self.waited_seconds: float | None = None

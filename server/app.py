@@ -7,13 +7,12 @@ import secrets
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import Forbidden
 
 from edge_runtime import __version__
-from server import edits, health, models, openai, page, problems, routes
+from server import edits, entrance, health, models, openai, page, problems, routes
+from server.access import Access
 from server.admission import Places
 from server.config import ServerConfig
 from server.lane import Lane
@@ -43,6 +42,7 @@ def create_app(
         lane=Lane(settings.max_waiting, settings.max_wait_seconds),
         outgoing=Places(settings.max_outgoing if settings.providers else 0),
         metrics=Metrics(),
+        access=Access(settings.state),
         config=settings,
     )
     node.metrics.watch(lambda: node.lane.waiting, lambda: node.lane.running, __version__)
@@ -50,6 +50,7 @@ def create_app(
     problems.register(app)
     app.before_request(_begin)
     app.after_request(_finish)
+    entrance.register(app)
     for part in (edits, openai, routes, models, health, page):
         app.register_blueprint(part.blueprint)
     return app
@@ -66,15 +67,6 @@ def _begin() -> None:
     given = request.headers.get("X-Request-Id", "")
     g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
     g.began = time.monotonic()
-    origin = request.headers.get("Origin")
-    # A page of another site may send a form here without asking; its origin gives it away. `null` is such a page too.
-    if origin is None or request.method != "POST" or urlsplit(origin).netloc == request.host:
-        return
-    if origin not in current_node().config.allowed_origins:
-        raise Forbidden(
-            f"Pages of other sites may not use this server. Got {origin[:80]}. "
-            "For a browser extension of yours, start the server with --allow-origin and this value."
-        )
 
 
 def _finish(response: Response) -> Response:

@@ -21,7 +21,8 @@ from server.state import default_state
     "--providers", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="Remote providers as JSON; without it nothing leaves this machine.",
 )
-@click.option("--insecure-public", is_flag=True, help="Allow an address that other machines can reach.")
+@click.option("--behind-proxy", is_flag=True, help="A proxy in front ends TLS. Needs API keys: nanoedge keys create.")
+@click.option("--insecure-public", is_flag=True, help="Allow an address that other machines reach, without TLS.")
 @click.option(
     "--allow-origin", "origins", multiple=True, metavar="ORIGIN",
     help="Let this browser extension use the server: chrome-extension://ID. May be given several times.",
@@ -33,7 +34,7 @@ from server.state import default_state
 @click.pass_context
 def serve(
     context: click.Context, host: str, port: int, models: tuple[Path, ...], threads: int | None,
-    providers: Path | None, insecure_public: bool, origins: tuple[str, ...], state: Path,
+    providers: Path | None, behind_proxy: bool, insecure_public: bool, origins: tuple[str, ...], state: Path,
 ) -> None:
     """Serve the API and the web page until SIGTERM or Ctrl-C."""
     import logging
@@ -44,7 +45,7 @@ def serve(
     from server.serve import serve as run
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    address = Address(host=host, port=port, insecure_public=insecure_public)
+    address = Address(host=host, port=port, insecure_public=insecure_public, behind_proxy=behind_proxy)
     try:
         config = ServerConfig(models=models, threads=threads, providers=providers, allowed_origins=origins, state=state)
         run(address, config, ready=_say)

@@ -22,7 +22,7 @@ class ServerConfig:
     `trusted_hosts` are the names that a request's Host header may carry (None: any); naming the loopback ones keeps
     a web page that rebinds its own name to 127.0.0.1 from reading answers. `allowed_origins` are further origins that
     may send requests: of browser extensions, `chrome-extension://<id>`. `state` is the folder of what
-    outlives the process (keys, jobs); it is made when something is first written there.
+    outlives the process (keys, jobs); it is made when something is first written there. Without it there are no keys.
     """
 
     models: tuple[Path, ...] = ()

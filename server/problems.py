@@ -22,6 +22,8 @@ UNEXPECTED = "Something went wrong in the server. Its log says what."
 _EXPECTED = (BusyError, RouteError, ProviderError)
 """Happen in good order; a traceback in the log would tell nothing."""
 
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
 
 def problem(
     status: int, detail: str, *, code: str, param: str | None = None, path: str = "", request_id: str = ""
@@ -59,6 +61,8 @@ def _our_error(error: NanoedgeError) -> Response:
     response = _answer(error.status, str(error), code=error.code, param=error.param)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="nanoedge"'
     return response
 
 
@@ -100,6 +104,6 @@ def _answer(status: int, detail: str, *, code: str, param: str | None = None) ->
 
 
 def _openai_type(status: int) -> str:
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return "rate_limit_error"
+    if status in _OPENAI_TYPES:
+        return _OPENAI_TYPES[status]
     return "invalid_request_error" if status < 500 else "server_error"
