@@ -31,7 +31,7 @@ from edge_runtime.errors import (
 )
 from edge_runtime.fetch import FetchPolicy, fetch_image
 from edge_runtime.limits import Limits
-from edge_runtime.refusals import is_moderation, message, retry_after
+from edge_runtime.refusals import is_moderation, is_rule, message, retry_after
 from edge_runtime.wire import Answer, Call, LostError, UnreachedError, sent_and_answered
 
 MAX_ATTEMPTS: Final = 4
@@ -184,7 +184,7 @@ class Exchange:
         got = f"status {answer.status}: {self._told(message(answer))}"
         if is_moderation(answer):
             return self._moderation(got)
-        if answer.status in (401, 403):
+        if answer.status in (401, 403) and not is_rule(answer):
             return self._error(ProviderKeyError, "does not accept the configured key", got=got)
         if answer.status in (429, 503):
             error = self._error(ProviderBusyError, "has no capacity for this edit now", got=got)
