@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response, g, request
 
 from edge_runtime import __version__
-from server import edits, entrance, health, models, openai, page, problems, routes
+from server import description, edits, entrance, health, models, openai, page, problems, routes
 from server.access import Access
 from server.admission import Places
 from server.config import ServerConfig
@@ -51,7 +51,7 @@ def create_app(
     app.before_request(_begin)
     app.after_request(_finish)
     entrance.register(app)
-    for part in (edits, openai, routes, models, health, page):
+    for part in (edits, openai, routes, models, health, page, description):
         app.register_blueprint(part.blueprint)
     return app
 

@@ -242,3 +242,14 @@ def test_what_was_passed_on_is_not_passed_on_again(
         assert origin.submissions[0].headers["x-nanoedge-hops"] == "1"
 
 
+
+
+def test_models_of_providers_are_listed_and_named(service: EditService, tmp_path: Path) -> None:
+    client = create_app(service, {"providers": tmp_path / "providers.json"}).test_client()
+    models = client.get("/v1/models").get_json()["data"]
+    assert [model["id"] for model in models] == ["nano-banana", "central", "other"]
+    assert [model["x_site"] for model in models] == ["local", "central", "central"]
+    assert models[1]["owned_by"] == "openai-compatible" and models[1]["x_model"] == "painter-central"
+    assert client.get("/v1/models/central").get_json() == models[1]
+    missing = client.get("/v1/models/gpt")
+    assert missing.status_code == 404 and "nano-banana, central, other" in missing.get_json()["detail"]
