@@ -1,5 +1,5 @@
-"""Connections of waitress, with two things of ours: errors are problems, and a request that its headers alone refuse is
-answered before its body is read.
+"""Connections of waitress, with three things of ours: errors are problems, health checks wait for nobody, and a request
+that its headers alone refuse is answered before its body is read.
 
 Waitress takes a whole body before it calls the application. Here the parser asks the entrance as soon as the headers
 are there; a refused request goes to the application at once, without a body and with the reason. What the client still
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections import deque
 from typing import Any, Final
 
 from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
@@ -21,6 +22,7 @@ from waitress.task import ErrorTask, WSGITask  # type: ignore[import-untyped]
 from server.entrance import REFUSAL, Entrance
 from server.problems import MEDIA_TYPE, problem
 
+HEALTH_PATHS: Final = ("/healthz", "/readyz")
 LINGER_SECONDS: Final = 5.0
 LINGER_BYTES: Final = 64 * 1024 * 1024
 
@@ -32,6 +34,29 @@ def channel_class(entrance: Entrance) -> type:
         asks = entrance
 
     return Channel
+
+
+class HealthFirst(deque[Any]):
+    """Waitress' line of connections with a request to answer, in which health checks go before all others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._health: deque[Any] = deque()
+
+    def append(self, channel: Any) -> None:
+        """Put a connection at the end of its line."""
+        health = channel.requests and channel.requests[0].path in HEALTH_PATHS
+        self._health.append(channel) if health else super().append(channel)
+
+    def popleft(self) -> Any:
+        """Take the next connection."""
+        return self._health.popleft() if self._health else super().popleft()
+
+    def __len__(self) -> int:
+        return len(self._health) + super().__len__()
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]

@@ -34,6 +34,7 @@ MAX_CONNECTIONS = 4000
 DRAIN_SECONDS = 10.0
 _BACKLOG = 1024
 _KEPT_FILES = 64
+_SWITCH_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,8 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     The socket is opened first, so that a taken port shows before the model is loaded, and clients that come
     early wait instead of failing.
     """
+    # Else a thread that works holds the one that watches the sockets up for 5 ms each time.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     listening = address.listen(KeyStore(config.state).in_use)
     limit_heap()
     from edge_runtime.service import open_service
@@ -120,7 +123,7 @@ class _Loop:
         from waitress import wasyncore  # type: ignore[import-untyped]
         from waitress.server import create_server  # type: ignore[import-untyped]
 
-        from server.channels import channel_class
+        from server.channels import HealthFirst, channel_class
         from server.entrance import Entrance
 
         self._poll = wasyncore.loop
@@ -131,6 +134,7 @@ class _Loop:
         self._server = create_server(app, map=self._channels, sockets=[listening], **_settings(config))
         access = app.extensions["nanoedge"].access
         self._server.channel_class = channel_class(Entrance(access, config.max_body_bytes))
+        self._server.task_dispatcher.queue = HealthFirst()
         # Said at every short queue; the metrics show it better.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
