@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from edge_runtime.errors import BusyError
+from server.caller import ANYBODY
 from server.lane import Lane
+from server.tracing import UNTRACED, Trace
 
 
 class Places:
@@ -37,10 +39,13 @@ class Admission:
     Used by one thread at a time; whoever holds it must `leave`.
     """
 
-    def __init__(self, lane: Lane, outgoing: Places, abandoned: Callable[[], bool], caller: str) -> None:
+    def __init__(
+        self, lane: Lane, outgoing: Places, abandoned: Callable[[], bool], caller: str = ANYBODY
+    ) -> None:
         self._lane, self._outgoing, self.abandoned, self.caller = lane, outgoing, abandoned, caller
         self._here, self._away = ExitStack(), ExitStack()
         self._is_here = self._is_away = False
+        self.trace: Trace = UNTRACED
         self.waited_seconds: float | None = None
         """How long the edit waited for its turn; None if it needed none."""
 

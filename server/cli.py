@@ -31,24 +31,31 @@ from server.state import default_state
     "--state", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", default=default_state,
     help="What outlives the process: keys, jobs. Default: nanoedge in the user's folder for state.",
 )
+@click.option(
+    "--log", "log_form", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    help="Warnings as text, or those and every request as JSON lines.",
+)
+@click.option("--traces", metavar="URL", help="Send OpenTelemetry traces there: http://localhost:4318/v1/traces.")
 @click.pass_context
 def serve(
     context: click.Context, host: str, port: int, models: tuple[Path, ...], threads: int | None,
     providers: Path | None, behind_proxy: bool, insecure_public: bool, origins: tuple[str, ...], state: Path,
+    log_form: str, traces: str | None,
 ) -> None:
     """Serve the API and the web page until SIGTERM or Ctrl-C."""
-    import logging
-
     from edge_runtime.errors import NanoedgeError
+    from server import logs
     from server.config import ServerConfig
     from server.serve import Address
     from server.serve import serve as run
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logs.begin(logs.LogForm(log_form))
     address = Address(host=host, port=port, insecure_public=insecure_public, behind_proxy=behind_proxy)
     try:
-        config = ServerConfig(models=models, threads=threads, providers=providers, allowed_origins=origins, state=state)
-        run(address, config, ready=_say)
+        config = ServerConfig(
+            models=models, threads=threads, providers=providers, allowed_origins=origins, state=state, traces=traces
+        )
+        run(address, config, ready=_say if log_form == logs.LogForm.TEXT else logs.listening)
     except NanoedgeError as error:
         click.echo(f"nanoedge: {error}", err=True)
         context.exit(error.exit_code)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from flask import current_app, request
+from flask import current_app, g, request
 
 from edge_runtime.plan import Plan
 from edge_runtime.request import EditRequest, EditResult
@@ -18,6 +18,7 @@ from server.caller import caller
 from server.config import ServerConfig
 from server.lane import Lane
 from server.metrics import Metrics
+from server.tracing import UNTRACED, Tracing
 
 if TYPE_CHECKING:
     from edge_runtime.service import EditService
@@ -32,12 +33,14 @@ class Node:
     outgoing: Places
     metrics: Metrics
     access: Access
+    tracing: Tracing
     config: ServerConfig
 
     @contextmanager
     def admission(self) -> Iterator[Admission]:
         """Hold a place for the current request, whose input is read only then; raises BusyError."""
         admission = Admission(self.lane, self.outgoing, _client_left(), caller())
+        admission.trace = g.get("trace", UNTRACED)
         admission.enter()
         try:
             yield admission
@@ -55,6 +58,7 @@ class Node:
             wanted, admission.caller, self.service, lambda allowed: self.service.edit(allowed, admission, abandoned)
         )
         self.metrics.edited(result, admission.waited_seconds)
+        admission.trace.edited(result, admission.waited_seconds)
         return result
 
     def preview(self, wanted: EditRequest, needless: Callable[[], bool]) -> EditResult | None:

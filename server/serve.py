@@ -19,6 +19,7 @@ from ipaddress import ip_address
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from edge_runtime import plugins
 from edge_runtime.errors import OptionError
 from edge_runtime.heap import limit_heap
 from server.config import ServerConfig
@@ -99,9 +100,12 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     limit_heap()
     from edge_runtime.service import open_service
     from server.app import create_app
+    from server.tracing import UNTRACED
 
     service = open_service(config.models, config.threads, config.providers)
-    app = create_app(service, config if address.reached_by_name else replace(config, trusted_hosts=LOOPBACK_NAMES))
+    tracing = plugins.load("server.tracers", "otlp")(config.traces) if config.traces else UNTRACED
+    settings = config if address.reached_by_name else replace(config, trusted_hosts=LOOPBACK_NAMES)
+    app = create_app(service, settings, tracing)
     host, port = listening.getsockname()[:2]
     loop = _Loop(app, listening, config)
     loop.stop_on_signals()
@@ -114,6 +118,7 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
         os._exit(0)
     service.close()
     app.extensions["nanoedge"].access.close()
+    tracing.close()
 
 
 class _Loop:
