@@ -45,7 +45,8 @@ class HealthFirst(deque[Any]):
 
     def append(self, channel: Any) -> None:
         """Put a connection at the end of its line."""
-        health = channel.requests and channel.requests[0].path in HEALTH_PATHS
+        # A request that couldn't be parsed has no path.
+        health = channel.requests and getattr(channel.requests[0], "path", "") in HEALTH_PATHS
         self._health.append(channel) if health else super().append(channel)
 
     def popleft(self) -> Any:

@@ -12,7 +12,14 @@ from typing import Any
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, SecurityError
 
-from edge_runtime.errors import BusyError, NanoedgeError, ProviderError, RouteError
+from edge_runtime.errors import (
+    BusyError,
+    NanoedgeError,
+    ProviderError,
+    RouteDeadlineError,
+    RouteError,
+    RouteSpentError,
+)
 from server.node import current_node
 
 logger = logging.getLogger(__name__)
@@ -22,6 +29,7 @@ UNEXPECTED = "Something went wrong in the server. Its log says what."
 _EXPECTED = (BusyError, RouteError, ProviderError)
 """Happen in good order; a traceback in the log would tell nothing."""
 
+_HOPELESS = (RouteDeadlineError, RouteSpentError)
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -61,6 +69,8 @@ def _our_error(error: NanoedgeError) -> Response:
     response = _answer(error.status, str(error), code=error.code, param=error.param)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, _HOPELESS):
+        response.headers["X-Should-Retry"] = "false"  # OpenAI's clients ask twice more otherwise
     if error.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="nanoedge"'
     return response

@@ -199,7 +199,7 @@ def test_a_spend_cap_ends_what_costs_and_nothing_else(edge: Guarded, origin: Ori
     refused = edge.edits(key, photo)
     assert code(refused) == (429, "spend_cap_reached") and len(origin.submissions) == 2
     assert "has $0.01 left" in refused.get_json()["detail"]
-    assert 0 < int(refused.headers["Retry-After"]) <= 86_400
+    assert 0 < int(refused.headers["Retry-After"]) <= 86_400 and refused.headers["X-Should-Retry"] == "false"
     assert code(edge.edits(key, photo, "/v1/route")) == (429, "spend_cap_reached")
     assert edge.edits(key, photo, instructions="warmer").get_json()["route"]["site"] == "local"
     key_id = key.split("_")[1]
