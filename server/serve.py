@@ -35,7 +35,6 @@ MAX_CONNECTIONS = 4000
 DRAIN_SECONDS = 10.0
 _BACKLOG = 1024
 _KEPT_FILES = 64
-_SWITCH_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +93,6 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     The socket is opened first, so that a taken port shows before the model is loaded, and clients that come
     early wait instead of failing.
     """
-    # Else a thread that works holds the one that watches the sockets up for 5 ms each time.
-    sys.setswitchinterval(_SWITCH_SECONDS)
     listening = address.listen(KeyStore(config.state).in_use)
     limit_heap()
     from edge_runtime.service import open_service
