@@ -6,13 +6,14 @@ puts under REFUSAL is raised here, so that such a request gets the same answer a
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Final
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import Forbidden, RequestEntityTooLarge
 
-from edge_runtime.errors import AccessError
+from edge_runtime.errors import AccessError, NanoedgeError
 from server.access import Access, Asked, Header
 from server.buckets import RateError
 from server.caller import set_caller
@@ -29,10 +30,10 @@ class Entrance:
         self._access, self._max_body_bytes = access, max_body_bytes
 
     def refusal(self, method: str, path: str, header: Header, body_bytes: int) -> Exception | None:
-        """Return why a request will be refused, whatever its body."""
+        """Return why a request will be refused, whatever its body; also that the keys can't be read."""
         try:
             self._access.look(Asked(method=method, path=path, header=header))
-        except AccessError as error:
+        except (NanoedgeError, sqlite3.Error) as error:
             return error
         return RequestEntityTooLarge() if body_bytes > self._max_body_bytes else None
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from edge_runtime.errors import AccessError, NanoedgeError, OptionError
+from edge_runtime.errors import AccessError, OptionError, StateError
 from server.keys import ApiKey, Rule, id_of, new_id, new_key
 
 FILE: Final = "keys.sqlite3"
@@ -27,23 +27,29 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, rule TEXT NOT NULL, digest BLOB NOT NULL, created REAL NOT NULL,
     expires REAL, revoked REAL, previous BLOB, overlap_until REAL
-) STRICT;
+);
 CREATE TABLE IF NOT EXISTS spending (
     id INTEGER PRIMARY KEY, key_id TEXT NOT NULL, at REAL NOT NULL, usd REAL NOT NULL
-) STRICT;
+);
 CREATE INDEX IF NOT EXISTS spending_by_key ON spending (key_id, at);
 """
 _COLUMNS: Final = "id, name, rule, created, expires, revoked, overlap_until"
 
 
 def connected(file: Path) -> sqlite3.Connection:
-    """Return a connection to the database, which is made if need be, for its user alone."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite's other files take its mode
-    connection = sqlite3.connect(file, timeout=5, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.executescript(_SCHEMA)
+    """Return a connection to the database, which is made if need be, for its user alone; raises OptionError."""
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite's other files take its mode
+        connection = sqlite3.connect(file, timeout=5, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.executescript(_SCHEMA)
+    except (OSError, sqlite3.Error) as error:
+        raise StateError(
+            "the database of API keys can't be used", got=f"{file}: {error}",
+            hint="name another folder with --state, or give this one to the user that runs the server",
+        ) from error
     return connection
 
 
@@ -164,10 +170,13 @@ class KeyStore:
         try:
             pepper = file.read_bytes()
         except OSError as error:
-            raise NanoedgeError(f"the pepper of the API keys can't be read: {file}: {error.strerror}") from error
+            raise StateError(
+                "the pepper of the API keys can't be read", got=f"{file}: {error.strerror}",
+                hint="put it back from the backup of this folder; without it no key holds",
+            ) from error
         if len(pepper) != _PEPPER_BYTES:
-            raise NanoedgeError(
-                f"the pepper of the API keys is damaged: {file}", got=f"{len(pepper)} bytes", allowed=_PEPPER_BYTES
+            raise StateError(
+                "the pepper of the API keys is damaged", got=f"{file}: {len(pepper)} bytes", allowed=_PEPPER_BYTES
             )
         return pepper
 

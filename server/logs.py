@@ -70,10 +70,10 @@ class JsonLines(logging.Formatter):
 
 
 def _told(error: BaseException) -> dict[str, object]:
-    """Return an error's kind and the places it came through, the innermost last."""
+    """Return an error's code or kind, and the places it came through, the innermost last."""
     frames = traceback.extract_tb(error.__traceback__)[-_STACK_DEPTH:]
     return {
-        "error": type(error).__name__,
+        "error": getattr(error, "code", type(error).__name__),
         "stack": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
     }
 

@@ -19,6 +19,7 @@ from edge_runtime.errors import (
     RouteDeadlineError,
     RouteError,
     RouteSpentError,
+    StateError,
 )
 from server.node import current_node
 
@@ -66,7 +67,9 @@ def logged(error: Exception, request_id: str = "?") -> None:
 def _our_error(error: NanoedgeError) -> Response:
     current_node().metrics.refused(error)
     logged(error, g.request_id)
-    response = _answer(error.status, str(error), code=error.code, param=error.param)
+    # Which file of the node is at fault is for its operator to know.
+    detail = UNEXPECTED if isinstance(error, StateError) else str(error)
+    response = _answer(error.status, detail, code=error.code, param=error.param)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, _HOPELESS):

@@ -13,9 +13,12 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from edge_runtime.errors import StateError
 from edge_runtime.service import EditService, open_service
 from server.access import Access
 from server.app import create_app
+from server.entrance import Entrance
+from server.key_store import FILE, PEPPER
 from server.keys import Rate, Rule, Scope
 from tests.providers.origin import Origin, Reply, started
 from tests.providers.protocols import KEY, PROTOCOLS
@@ -132,6 +135,26 @@ def test_a_long_body_is_refused_by_its_header(node: Guarded) -> None:
         environ_overrides={"CONTENT_LENGTH": str(2 * 1024**2)},
     )
     assert code(answer) == (413, "body_too_large") and "1 MiB" in answer.get_json()["detail"]
+
+
+def test_a_node_whose_keys_can_not_be_read_lets_nobody_in(darkroom: Darkroom, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    first = guarded(darkroom, state)
+    key = first.key()
+    first.access.close()
+    (state / PEPPER).rename(tmp_path / PEPPER)
+    broken = guarded(darkroom, state)
+    refused = broken.asks(key)
+    assert code(refused) == (500, "state_unusable") and str(tmp_path) not in refused.text
+    told = Entrance(broken.access, 1000).refusal("POST", "/edit", {"X-Key": key}.get, 10)
+    assert isinstance(told, StateError), "said before the body too"
+    (tmp_path / PEPPER).rename(state / PEPPER)
+    assert broken.asks(key).status_code == 200
+    broken.access.close()
+    (state / FILE).write_bytes(b"no database at all" * 1000)
+    damaged = guarded(darkroom, state)
+    assert damaged.asks(key).status_code == 500
+    damaged.access.close()
 
 
 # --- where edits may go ---------------------------------------------------------------------------------------------
