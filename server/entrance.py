@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from typing import Final
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import Forbidden, RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from edge_runtime.errors import AccessError, NanoedgeError
+from server import cors
 from server.access import Access, Asked, Header
 from server.buckets import RateError
 from server.caller import set_caller
@@ -42,10 +42,12 @@ def register(app: Flask) -> None:
     """Check every request of `app`, and say in the answers what is left of a rate."""
     app.before_request(_enter)
     app.after_request(_tell_rate)
+    app.after_request(cors.tell)
 
 
-def _enter() -> None:
-    _check_origin()
+def _enter() -> Response | None:
+    if (told := cors.check()) is not None:
+        return told
     if (refusal := request.environ.get(REFUSAL)) is not None:
         _note_level(refusal)
         raise refusal
@@ -61,23 +63,12 @@ def _enter() -> None:
         raise
     if (request.content_length or 0) > node.config.max_body_bytes:
         raise RequestEntityTooLarge
+    return None
 
 
 def _note_level(error: Exception) -> None:
     if isinstance(error, RateError):
         g.level = error.level
-
-
-def _check_origin() -> None:
-    """A page of another site may send a form here without asking; its origin gives it away. `null` is such a page."""
-    origin = request.headers.get("Origin")
-    if origin is None or request.method != "POST" or urlsplit(origin).netloc == request.host:
-        return
-    if origin not in current_node().config.allowed_origins:
-        raise Forbidden(
-            f"Pages of other sites may not use this server. Got {origin[:80]}. "
-            "For a browser extension of yours, start the server with --allow-origin and this value."
-        )
 
 
 def _tell_rate(response: Response) -> Response:

@@ -51,3 +51,25 @@ def test_the_page_asks_for_the_key_once(visit: Callable[..., Visit], photos: Pat
         instruct(page, "warmer")
         expect(dialog).to_be_visible()
         store.close()
+
+
+FETCH = """async ([url, key]) => {
+    const body = JSON.stringify({ prompt: "warmer" });
+    const headers = { "Content-Type": "application/json", Authorization: `Bearer ${key}` };
+    const answer = await fetch(url, { method: "POST", headers, body }).catch((error) => ({ status: error.name }));
+    return [answer.status, answer.headers?.get("X-Request-Id")];
+}"""
+
+
+def test_a_listed_origin_may_send_a_key_and_others_may_not(visit: Callable[..., Visit], tmp_path: Path) -> None:
+    """By a real browser's rules: it asks first, and shows the page nothing of an answer that doesn't name it."""
+    store = KeyStore(tmp_path / "state")
+    _, text = store.create("extension", Rule())
+    store.close()
+    with started_server() as first, started_server() as second:
+        options = ("--state", str(tmp_path / "state"), "--allow-origin", first.url)
+        with started_server(*options) as guarded:
+            listed, other = (visit(f"{server.url}/healthz", until="body").page for server in (first, second))
+            status, request_id = listed.evaluate(FETCH, [f"{guarded.url}/v1/plans", text])
+            assert status == 200 and request_id
+            assert other.evaluate(FETCH, [f"{guarded.url}/v1/plans", text]) == ["TypeError", None]
