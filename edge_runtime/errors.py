@@ -26,7 +26,7 @@
     │   ├── ModerationError      422           it refuses the picture or the words
     │   ├── ProviderBusyError    503           it asks for patience, or is left alone after failures
     │   └── ProviderTimeoutError 504           no answer in the time that there was
-    ├── StateError               500, exit 12  what outlives the process can't be read or written
+    ├── StateError               500, exit 12  what the node keeps can't be read or written
     ├── AccessError              401, exit 11  no API key, or one that doesn't hold
     │   ├── ScopeError           403           the key is not for this
     │   └── RateError            429           the key was used too often (server/buckets.py)
@@ -225,9 +225,9 @@ class ProviderTimeoutError(ProviderError):
 
 
 class StateError(NanoedgeError):
-    """The folder of what outlives the process can't be read or written."""
+    """What the node keeps in its state folder can't be read or written."""
 
-    exit_code, default_code = 12, "state_unusable"
+    exit_code, default_code = 12, "bad_state"
 
 
 class AccessError(NanoedgeError):

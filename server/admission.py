@@ -39,12 +39,11 @@ class Admission:
     Used by one thread at a time; whoever holds it must `leave`.
     """
 
-    def __init__(
-        self, lane: Lane, outgoing: Places, abandoned: Callable[[], bool], caller: str = ANYBODY
-    ) -> None:
-        self._lane, self._outgoing, self.abandoned, self.caller = lane, outgoing, abandoned, caller
+    def __init__(self, lane: Lane, outgoing: Places, abandoned: Callable[[], bool]) -> None:
+        self._lane, self._outgoing, self.abandoned = lane, outgoing, abandoned
         self._here, self._away = ExitStack(), ExitStack()
         self._is_here = self._is_away = False
+        self.caller = ANYBODY
         self.trace: Trace = UNTRACED
         self.waited_seconds: float | None = None
         """How long the edit waited for its turn; None if it needed none."""

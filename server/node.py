@@ -39,8 +39,8 @@ class Node:
     @contextmanager
     def admission(self) -> Iterator[Admission]:
         """Hold a place for the current request, whose input is read only then; raises BusyError."""
-        admission = Admission(self.lane, self.outgoing, _client_left(), caller())
-        admission.trace = g.get("trace", UNTRACED)
+        admission = Admission(self.lane, self.outgoing, _client_left())
+        admission.caller, admission.trace = caller(), g.get("trace", UNTRACED)
         admission.enter()
         try:
             yield admission

@@ -145,7 +145,7 @@ def test_a_node_whose_keys_can_not_be_read_lets_nobody_in(darkroom: Darkroom, tm
     (state / PEPPER).rename(tmp_path / PEPPER)
     broken = guarded(darkroom, state)
     refused = broken.asks(key)
-    assert code(refused) == (500, "state_unusable") and str(tmp_path) not in refused.text
+    assert code(refused) == (500, "bad_state") and str(tmp_path) not in refused.text
     told = Entrance(broken.access, 1000).refusal("POST", "/edit", {"X-Key": key}.get, 10)
     assert isinstance(told, StateError), "said before the body too"
     (tmp_path / PEPPER).rename(state / PEPPER)
