@@ -11,9 +11,11 @@ import json
 import os
 import secrets
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -65,9 +67,10 @@ class KeyStore:
 
     @property
     def in_use(self) -> bool:
-        """Say whether a key was ever made. It stays so when all are revoked: that must not open the node."""
-        if not self._in_use and self._given is not None and (self._given / FILE).exists():
-            self._in_use = bool(self._rows("SELECT 1 FROM keys LIMIT 1"))
+        """Say whether a key was ever made. It stays so when all are revoked, or lost: that must not open the node."""
+        if not self._in_use and self._given is not None:
+            kept = (self._given / FILE).exists() and bool(self._rows("SELECT 1 FROM keys LIMIT 1"))
+            self._in_use = kept or (self._given / PEPPER).exists()
         return self._in_use
 
     def create(self, name: str, rule: Rule, seconds: float | None = None) -> tuple[ApiKey, str]:
@@ -165,13 +168,13 @@ class KeyStore:
     def _pepper(self, make: bool) -> bytes:
         """Return the pepper. A lost one is not replaced in silence: it would end every key."""
         file = self._folder / PEPPER
-        if make:
-            _written_once(file, secrets.token_bytes(_PEPPER_BYTES))
         try:
+            if make:
+                _written_once(file, secrets.token_bytes(_PEPPER_BYTES))
             pepper = file.read_bytes()
         except OSError as error:
             raise StateError(
-                "the pepper of the API keys can't be read", got=f"{file}: {error.strerror}",
+                "the pepper of the API keys can't be read or written", got=f"{file}: {error.strerror}",
                 hint="put it back from the backup of this folder; without it no key holds",
             ) from error
         if len(pepper) != _PEPPER_BYTES:
@@ -182,16 +185,14 @@ class KeyStore:
 
 
 def _written_once(file: Path, data: bytes) -> None:
-    """Write a file that only its user may read, unless it is there."""
+    """Write a file that only its user may read, whole or not at all, unless it is there."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return
-    with os.fdopen(descriptor, "wb") as stream:
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.") as stream:  # its mode is 0600
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
+        with suppress(FileExistsError):
+            os.link(stream.name, file)
 
 
 def _key(row: tuple[object, ...]) -> ApiKey:

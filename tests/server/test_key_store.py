@@ -106,6 +106,35 @@ def test_nothing_stored_is_the_key_and_only_the_user_reads_it(store: KeyStore, t
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and {FILE, PEPPER} <= {file.name for file in folder.iterdir()}
 
 
+def test_lost_keys_do_not_open_the_node(store: KeyStore, tmp_path: Path) -> None:
+    _, text = store.create("phone", Rule())
+    store.close()
+    for file in (tmp_path / "state").glob(f"{FILE}*"):
+        file.unlink()
+    late = KeyStore(tmp_path / "state")
+    assert late.in_use
+    with pytest.raises(AccessError, match="not known"):
+        late.check(text)
+    _, another = late.create("phone", Rule())
+    late.check(another)
+    late.close()
+
+
+def test_two_commands_at_once_share_a_pepper(tmp_path: Path) -> None:
+    stores = [KeyStore(tmp_path / "state") for _ in range(8)]
+    texts: list[str] = []
+    threads = [threading.Thread(target=lambda one=one: texts.append(one.create("x", Rule())[1])) for one in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(texts) == 8
+    for text in texts:
+        stores[0].check(text)
+    for one in stores:
+        one.close()
+
+
 def test_a_lost_pepper_is_said_and_not_replaced(store: KeyStore, tmp_path: Path) -> None:
     _, text = store.create("phone", Rule())
     pepper = tmp_path / "state" / PEPPER
