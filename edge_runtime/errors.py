@@ -16,6 +16,8 @@
     ├── ConversionError          500, exit 7   a checkpoint can't be converted
     ├── BusyError                503, exit 8   the node can't take another edit now
     ├── RouteError               422, exit 9   no model here and no provider can do the request as it is asked
+    │   ├── RouteForbiddenError  403           one could, were it allowed to leave this machine for whoever asks
+    │   ├── RouteSpentError      429           one could, had whoever asks money left to spend
     │   ├── RouteCapacityError   503           one could, were there memory, or were its provider not failing
     │   └── RouteDeadlineError   504           one could, were there more time
     ├── ProviderError            502, exit 10  a remote provider failed, or answered what can't be used
@@ -24,6 +26,10 @@
     │   ├── ModerationError      422           it refuses the picture or the words
     │   ├── ProviderBusyError    503           it asks for patience, or is left alone after failures
     │   └── ProviderTimeoutError 504           no answer in the time that there was
+    ├── StateError               500, exit 12  what the node keeps can't be read or written
+    ├── AccessError              401, exit 11  no API key, or one that doesn't hold
+    │   ├── ScopeError           403           the key is not for this
+    │   └── RateError            429           the key was used too often (server/buckets.py)
     └── AbandonedError           499           the client went away; reaches the log, never the client
 
 A message answers four questions: what, got, allowed, what to do next.
@@ -157,6 +163,18 @@ class RouteError(NanoedgeError):
     status, exit_code, default_code = 422, 9, "no_route"
 
 
+class RouteForbiddenError(RouteError):
+    """A provider could do it, and the rule of whoever asks doesn't let it go there."""
+
+    status, default_code = 403, "egress_forbidden"
+
+
+class RouteSpentError(RouteError):
+    """A provider could do it, and whoever asks has spent what may be spent."""
+
+    status, default_code = 429, "spend_cap_reached"
+
+
 class RouteCapacityError(RouteError):
     """A model or provider could do it, were there memory, or were the provider not failing."""
 
@@ -204,6 +222,24 @@ class ProviderTimeoutError(ProviderError):
     """No answer in the time that there was."""
 
     status, default_code = 504, "provider_timeout"
+
+
+class StateError(NanoedgeError):
+    """What the node keeps in its state folder can't be read or written."""
+
+    exit_code, default_code = 12, "bad_state"
+
+
+class AccessError(NanoedgeError):
+    """There is no API key, or it is unknown, expired or revoked."""
+
+    status, exit_code, default_code = 401, 11, "bad_key"
+
+
+class ScopeError(AccessError):
+    """The API key is not for what was asked."""
+
+    status, default_code = 403, "scope_missing"
 
 
 class AbandonedError(NanoedgeError):

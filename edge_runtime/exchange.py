@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -30,7 +31,7 @@ from edge_runtime.errors import (
 )
 from edge_runtime.fetch import FetchPolicy, fetch_image
 from edge_runtime.limits import Limits
-from edge_runtime.refusals import is_moderation, message, retry_after
+from edge_runtime.refusals import is_moderation, is_rule, message, retry_after
 from edge_runtime.wire import Answer, Call, LostError, UnreachedError, sent_and_answered
 
 MAX_ATTEMPTS: Final = 4
@@ -89,10 +90,10 @@ class Exchange:
         data = json.dumps(body).encode()
         return self._asked(Call("POST", url, data, {"Content-Type": "application/json", **self._submission()}))
 
-    def submit_form(self, url: str, form: Form) -> Any:
-        """POST a form that has the edit done; returns the answer's JSON."""
+    def submit_form(self, url: str, form: Form, headers: Mapping[str, str] = MappingProxyType({})) -> Any:
+        """POST a form that has the edit done, with `headers` besides the usual ones; returns the answer's JSON."""
         data, content_type = encode_multipart_formdata(form)
-        return self._asked(Call("POST", url, data, {"Content-Type": content_type, **self._submission()}))
+        return self._asked(Call("POST", url, data, {"Content-Type": content_type, **headers, **self._submission()}))
 
     def look(self, url: str) -> Any:
         """GET the JSON at an address that asks for nothing new, such as the state of a job."""
@@ -183,7 +184,7 @@ class Exchange:
         got = f"status {answer.status}: {self._told(message(answer))}"
         if is_moderation(answer):
             return self._moderation(got)
-        if answer.status in (401, 403):
+        if answer.status in (401, 403) and not is_rule(answer):
             return self._error(ProviderKeyError, "does not accept the configured key", got=got)
         if answer.status in (429, 503):
             error = self._error(ProviderBusyError, "has no capacity for this edit now", got=got)

@@ -96,6 +96,7 @@ def _extra_of(library: str) -> str | None:
         return None
     for requirement in requirements:
         match = _REQUIREMENT.match(requirement)
-        if match and match[1].lower().replace("-", "_").replace(".", "_") == library.lower():
+        name = match[1].lower().replace("-", "_").replace(".", "_") if match else ""
+        if match and (name == library.lower() or name.startswith(f"{library.lower()}_")):  # or a package of a namespace
             return match[2]
     return None

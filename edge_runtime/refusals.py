@@ -8,6 +8,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from edge_runtime.errors import RouteForbiddenError
 from edge_runtime.wire import Answer
 
 _MODERATION: Final = (
@@ -43,6 +44,11 @@ def message(answer: Answer) -> str:
     if isinstance(found, dict):
         found = " ".join(str(found[name]) for name in ("code", "message", "detail", "status") if found.get(name))
     return str(found)
+
+
+def is_rule(answer: Answer) -> bool:
+    """Say whether a node refuses this edit by a rule about passing on, which is no word about the key it was sent."""
+    return answer.status == 403 and message(answer).startswith(RouteForbiddenError.default_code)
 
 
 def is_moderation(answer: Answer) -> bool:

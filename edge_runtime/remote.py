@@ -54,6 +54,8 @@ class Remote:
 
     def __init__(self, settings: ProviderSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
+        self.since = time.time()
+        """When it was configured, in seconds since 1970."""
         self._provider: Provider = plugins.load("providers", settings.kind)
         self._accepts: Accepts = self._provider.accepts(settings)
         self._breaker, self._pace, self._lock = Breaker(clock), Pace(), threading.Lock()

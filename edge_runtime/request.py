@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from edge_runtime.errors import InstructionError, OptionError
 from edge_runtime.plan import Plan
 from edge_runtime.route import AUTO as AUTO
+from edge_runtime.route import Allowance, Route
 from edge_runtime.route import Fallback as Fallback
-from edge_runtime.route import Route
 
 MAX_INSTRUCTION_CHARACTERS = 2000
 """Of any model; each has a limit of its own below."""
+
+HOPS_HEADER = "X-Nanoedge-Hops"
+"""Of HTTP requests: how many nodes passed it on already."""
 
 MAX_REFERENCES = 8
 MAX_STEPS = 100
@@ -69,8 +72,9 @@ class EditRequest:
     `guidance` is by name, `{"": 4.0}` meaning the model's main one. `negative` says what shall not be seen. `previews`
     asks for early pictures in the steps.
 
-    The last three say where the edit may be done. `fallback` None is what the node's operator chose. An edit that would
-    take longer than `deadline_seconds` or cost more than `max_cost_usd` isn't begun.
+    The rest says where the edit may be done. `fallback` None is what the node's operator chose. An edit that would
+    take longer than `deadline_seconds` or cost more than `max_cost_usd` isn't begun. `allowance` is the rule of whoever
+    asks, not theirs to choose; `hops` counts the nodes that passed the request on already.
     """
 
     image: bytes = field(repr=False)
@@ -90,6 +94,8 @@ class EditRequest:
     fallback: Fallback | None = None
     deadline_seconds: float | None = None
     max_cost_usd: float | None = None
+    allowance: Allowance = field(default_factory=Allowance)
+    hops: int = 0
 
     def __post_init__(self) -> None:
         if (self.instruction is None) == (self.plan is None):

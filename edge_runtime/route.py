@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Final, TypeAlias
 
@@ -38,10 +38,30 @@ class Obstacle(str, Enum):
     MODEL = "model"
     CAPABILITY = "capability"
     POLICY = "policy"
+    EGRESS = "egress"
     MEMORY = "memory"
     BREAKER = "breaker"
     DEADLINE = "deadline"
     COST = "cost"
+    SPENT = "spent"
+
+
+MAX_HOPS: Final = 1
+"""How often a request may be passed from node to node: to a central, and not further, so that none goes in circles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What whoever asks may have of providers: which, by name (None: any), and for how many dollars.
+
+    It is the rule of an API key and stands above what a request wishes.
+    """
+
+    providers: frozenset[str] | None = None
+    usd: float = math.inf
+
+    def __post_init__(self) -> None:
+        _within("usd", self.usd, 0, math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +70,7 @@ class RequestFacts:
 
     `beyond` is nano-banana's score, 0..1; `wish` its kind. `pixels` are those of the result. `pictures` counts the
     photo too. `planned`: it gives a plan; `painted`: it has options that only painting models have (seed, steps ...).
+    `hops` counts the nodes that passed it on already.
     """
 
     model: str = AUTO
@@ -63,11 +84,14 @@ class RequestFacts:
     fallback: Fallback = Fallback.NEVER
     deadline_seconds: float | None = None
     max_cost_usd: float | None = None
+    allowance: Allowance = field(default_factory=Allowance)
+    hops: int = 0
 
     def __post_init__(self) -> None:
         _within("beyond", self.beyond, 0, 1)
         _within("pixels", self.pixels, 1, math.inf)
         _within("pictures", self.pictures, 1, math.inf)
+        _within("hops", self.hops, 0, math.inf)
         for name, value in (("deadline_seconds", self.deadline_seconds), ("max_cost_usd", self.max_cost_usd)):
             if value is not None:
                 _within(name, value, 0, math.inf)

@@ -11,9 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 from edge_runtime.advice import Advice
 from edge_runtime.breaker import BreakerState
-from edge_runtime.errors import RouteCapacityError, RouteDeadlineError, RouteError, UnknownModelError
+from edge_runtime.errors import (
+    RouteCapacityError,
+    RouteDeadlineError,
+    RouteError,
+    RouteForbiddenError,
+    RouteSpentError,
+    UnknownModelError,
+)
 from edge_runtime.route import (
     AUTO,
+    MAX_HOPS,
     Fallback,
     LocalOffer,
     MachineFacts,
@@ -26,6 +34,10 @@ from edge_runtime.route import (
 )
 
 _Found = tuple[Obstacle, str]
+_RULES = (
+    (Obstacle.EGRESS, RouteForbiddenError, "ask the node's operator, or for a model that is here"),
+    (Obstacle.SPENT, RouteSpentError, "wait until the spending is counted anew, or ask for a model that is here"),
+)
 _PASSING = frozenset({Obstacle.MEMORY, Obstacle.BREAKER, Obstacle.DEADLINE})
 
 
@@ -33,7 +45,8 @@ def route(request: RequestFacts, machine: MachineFacts, offers: Sequence[Offer],
     """Choose an offer.
 
     Raises UnknownModelError when none is of the model that was named; RouteDeadlineError (504) when one fits but for
-    the time, RouteCapacityError (503) when one fits but for what passes by, and RouteError (422) otherwise.
+    the time, RouteCapacityError (503) when one fits but for what passes by, RouteForbiddenError (403) and
+    RouteSpentError (429) when one fits but for the rule or spending of whoever asks, and RouteError (422) otherwise.
     """
     judged = [(offer, list(_obstacles(request, machine, offer))) for offer in offers]
     if all(any(kind is Obstacle.MODEL for kind, _ in found) for _, found in judged):
@@ -58,7 +71,7 @@ def _obstacles(request: RequestFacts, machine: MachineFacts, offer: Offer) -> It
     if offer.failure:
         yield Obstacle.FAILED, f"it failed in this request: {offer.failure}"
     checks: tuple[Callable[[RequestFacts, MachineFacts, Offer], _Found | None], ...] = (
-        _capability, _policy, _memory, _breaker, _deadline, _cost,
+        _capability, _policy, _egress, _memory, _breaker, _deadline, _cost, _spent,
     )  # fmt: skip
     yield from filter(None, (check(request, machine, offer) for check in checks))
 
@@ -95,6 +108,19 @@ def _policy(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Foun
     return None
 
 
+def _egress(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Found | None:
+    """Judge what isn't the request's to choose: the rule of an API key, and the end of a chain of nodes."""
+    if not isinstance(offer, RemoteOffer):
+        return None
+    allowed = request.allowance.providers
+    if allowed is not None and offer.name not in allowed:
+        rule = f"lets edits go to {', '.join(sorted(allowed))} only" if allowed else "keeps edits on this machine"
+        return Obstacle.EGRESS, f"the rule of the API key {rule}"
+    if request.hops >= MAX_HOPS:
+        return Obstacle.EGRESS, "another node passed the request on, and it isn't passed on twice"
+    return None
+
+
 def _memory(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Found | None:
     if offer.memory_bytes <= machine.available_bytes:
         return None
@@ -124,6 +150,13 @@ def _cost(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Found 
     if request.max_cost_usd is None or offer.price_usd <= request.max_cost_usd:
         return None
     return Obstacle.COST, f"it costs ${offer.price_usd:g}, and ${request.max_cost_usd:g} may be spent"
+
+
+def _spent(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Found | None:
+    left = request.allowance.usd
+    if not isinstance(offer, RemoteOffer) or offer.price_usd <= left:
+        return None
+    return Obstacle.SPENT, f"it costs ${offer.price_usd:g}, and the API key has ${left:g} left to spend"
 
 
 def _wait(machine: MachineFacts, offer: Offer) -> float:
@@ -174,6 +207,9 @@ def _nothing_fits(request: RequestFacts, judged: Sequence[tuple[Offer, list[_Fou
         error = RouteCapacityError(what, hint="try again later, or ask for a smaller size")
         error.retry_after_seconds = _patience(judged)
         return error
+    for obstacle, kind, hint in _RULES:
+        if any(obstacle in found and found <= {obstacle, *_PASSING} for found in sets):
+            return kind(what, hint=hint)
     return RouteError(what, hint=_advised_change(sets), param=None)
 
 

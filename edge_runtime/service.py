@@ -76,6 +76,11 @@ class EditService:
         return tuple(_info(name, local.editor) for name, local in self._locals.items())
 
     @property
+    def fallback(self) -> Fallback:
+        """Return where requests that say nothing may be done: what the operator chose."""
+        return self._fallback
+
+    @property
     def default_model(self) -> str:
         """Return the model of requests that name none: whichever suits, where the operator lets edits leave."""
         return DEFAULT_MODEL if self._fallback is Fallback.NEVER else AUTO
@@ -182,6 +187,7 @@ class EditService:
             pictures=1 + len(request.references), masked=request.mask is not None, planned=request.plan is not None,
             painted=request.painted, fallback=request.fallback or self._fallback,
             deadline_seconds=request.deadline_seconds, max_cost_usd=request.max_cost_usd,
+            allowance=request.allowance, hops=request.hops,
         )
 
     def _beyond(self, request: EditRequest) -> float:

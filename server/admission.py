@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from edge_runtime.errors import BusyError
+from server.caller import ANYBODY
 from server.lane import Lane
+from server.tracing import UNTRACED, Trace
 
 
 class Places:
@@ -32,7 +34,7 @@ class Places:
 
 
 class Admission:
-    """One request's way through the server. `abandoned` says that nobody waits for it any more.
+    """One request's way through the server. `abandoned` says that nobody waits for it any more, `caller` whose it is.
 
     Used by one thread at a time; whoever holds it must `leave`.
     """
@@ -41,6 +43,8 @@ class Admission:
         self._lane, self._outgoing, self.abandoned = lane, outgoing, abandoned
         self._here, self._away = ExitStack(), ExitStack()
         self._is_here = self._is_away = False
+        self.caller = ANYBODY
+        self.trace: Trace = UNTRACED
         self.waited_seconds: float | None = None
         """How long the edit waited for its turn; None if it needed none."""
 

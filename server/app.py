@@ -7,18 +7,19 @@ import secrets
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import Forbidden
 
 from edge_runtime import __version__
-from server import edits, health, models, openai, page, problems, routes
+from server import description, edits, entrance, health, logs, models, openai, page, problems, routes
+from server.access import Access
 from server.admission import Places
+from server.caller import caller
 from server.config import ServerConfig
 from server.lane import Lane
 from server.metrics import Metrics
 from server.node import Node, current_node
+from server.tracing import UNTRACED, Tracing
 
 if TYPE_CHECKING:
     from edge_runtime.service import EditService
@@ -27,7 +28,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def create_app(
-    service: EditService | None = None, config: ServerConfig | Mapping[str, Any] | None = None
+    service: EditService | None = None, config: ServerConfig | Mapping[str, Any] | None = None,
+    tracing: Tracing = UNTRACED,
 ) -> Flask:
     """Return the WSGI application over `service`, which stays the caller's to close.
 
@@ -43,6 +45,8 @@ def create_app(
         lane=Lane(settings.max_waiting, settings.max_wait_seconds),
         outgoing=Places(settings.max_outgoing if settings.providers else 0),
         metrics=Metrics(),
+        access=Access(settings.state),
+        tracing=tracing,
         config=settings,
     )
     node.metrics.watch(lambda: node.lane.waiting, lambda: node.lane.running, __version__)
@@ -50,7 +54,8 @@ def create_app(
     problems.register(app)
     app.before_request(_begin)
     app.after_request(_finish)
-    for part in (edits, openai, routes, models, health, page):
+    entrance.register(app)
+    for part in (edits, openai, routes, models, health, page, description):
         app.register_blueprint(part.blueprint)
     return app
 
@@ -66,15 +71,7 @@ def _begin() -> None:
     given = request.headers.get("X-Request-Id", "")
     g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
     g.began = time.monotonic()
-    origin = request.headers.get("Origin")
-    # A page of another site may send a form here without asking; its origin gives it away. `null` is such a page too.
-    if origin is None or request.method != "POST" or urlsplit(origin).netloc == request.host:
-        return
-    if origin not in current_node().config.allowed_origins:
-        raise Forbidden(
-            f"Pages of other sites may not use this server. Got {origin[:80]}. "
-            "For a browser extension of yours, start the server with --allow-origin and this value."
-        )
+    g.trace = current_node().tracing.begin(request.method, _route(), g.request_id, dict(request.headers))
 
 
 def _finish(response: Response) -> Response:
@@ -82,7 +79,20 @@ def _finish(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers.setdefault("Cache-Control", "no-store")
-    route = request.url_rule.rule if request.url_rule else "unmatched"
-    seconds = time.monotonic() - g.get("began", time.monotonic())
-    current_node().metrics.answered(route, request.method, response.status_code, seconds)
+    seconds, status = time.monotonic() - g.get("began", time.monotonic()), response.status_code
+    current_node().metrics.answered(_route(), request.method, status, seconds)
+    logs.answered({
+        "method": request.method, "route": _route(), "status": status, "seconds": round(seconds, 4), "caller": caller(),
+        "code": g.get("problem_code"),
+    })  # fmt: skip
+    trace = g.get("trace", UNTRACED)
+    if response.is_streamed:
+        response.call_on_close(lambda: trace.ended(status))
+    else:
+        trace.ended(status)
     return response
+
+
+def _route() -> str:
+    """Return a rule of ours, never the path that a client made up."""
+    return request.url_rule.rule if request.url_rule else "unmatched"

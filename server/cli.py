@@ -21,7 +21,8 @@ from server.state import default_state
     "--providers", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="Remote providers as JSON; without it nothing leaves this machine.",
 )
-@click.option("--insecure-public", is_flag=True, help="Allow an address that other machines can reach.")
+@click.option("--behind-proxy", is_flag=True, help="A proxy in front ends TLS. Needs API keys: nanoedge keys create.")
+@click.option("--insecure-public", is_flag=True, help="Allow an address that other machines reach, without TLS.")
 @click.option(
     "--allow-origin", "origins", multiple=True, metavar="ORIGIN",
     help="Let this browser extension use the server: chrome-extension://ID. May be given several times.",
@@ -30,24 +31,31 @@ from server.state import default_state
     "--state", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", default=default_state,
     help="What outlives the process: keys, jobs. Default: nanoedge in the user's folder for state.",
 )
+@click.option(
+    "--log", "log_form", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    help="Warnings as text, or those and every request as JSON lines.",
+)
+@click.option("--traces", metavar="URL", help="Send OpenTelemetry traces there: http://localhost:4318/v1/traces.")
 @click.pass_context
 def serve(
     context: click.Context, host: str, port: int, models: tuple[Path, ...], threads: int | None,
-    providers: Path | None, insecure_public: bool, origins: tuple[str, ...], state: Path,
+    providers: Path | None, behind_proxy: bool, insecure_public: bool, origins: tuple[str, ...], state: Path,
+    log_form: str, traces: str | None,
 ) -> None:
     """Serve the API and the web page until SIGTERM or Ctrl-C."""
-    import logging
-
     from edge_runtime.errors import NanoedgeError
+    from server import logs
     from server.config import ServerConfig
     from server.serve import Address
     from server.serve import serve as run
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    address = Address(host=host, port=port, insecure_public=insecure_public)
+    logs.begin(logs.LogForm(log_form))
+    address = Address(host=host, port=port, insecure_public=insecure_public, behind_proxy=behind_proxy)
     try:
-        config = ServerConfig(models=models, threads=threads, providers=providers, allowed_origins=origins, state=state)
-        run(address, config, ready=_say)
+        config = ServerConfig(
+            models=models, threads=threads, providers=providers, allowed_origins=origins, state=state, traces=traces
+        )
+        run(address, config, ready=_say if log_form == logs.LogForm.TEXT else logs.listening)
     except NanoedgeError as error:
         click.echo(f"nanoedge: {error}", err=True)
         context.exit(error.exit_code)

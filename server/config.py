@@ -22,7 +22,8 @@ class ServerConfig:
     `trusted_hosts` are the names that a request's Host header may carry (None: any); naming the loopback ones keeps
     a web page that rebinds its own name to 127.0.0.1 from reading answers. `allowed_origins` are further origins that
     may send requests: of browser extensions, `chrome-extension://<id>`. `state` is the folder of what
-    outlives the process (keys, jobs); it is made when something is first written there.
+    outlives the process (keys, jobs); it is made when something is first written there. Without it there are no keys.
+    `traces` is the address of an OpenTelemetry collector, for OTLP over HTTP; without it there are none.
     """
 
     models: tuple[Path, ...] = ()
@@ -35,6 +36,7 @@ class ServerConfig:
     trusted_hosts: tuple[str, ...] | None = None
     allowed_origins: tuple[str, ...] = ()
     state: Path | None = None
+    traces: str | None = None
 
     def __post_init__(self) -> None:
         for origin in self.allowed_origins:

@@ -16,7 +16,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import UnsupportedMediaType
 
 from edge_runtime.errors import ImageError, InputError, OptionError, PlanError
-from edge_runtime.request import AUTO, Fallback
+from edge_runtime.request import AUTO, HOPS_HEADER, Fallback
 
 FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 _MAX_NAMED = 20
@@ -26,9 +26,12 @@ _Number = TypeVar("_Number", int, float)
 class Fields:
     """The members of one request. Reading a member marks it as known."""
 
-    def __init__(self, values: Mapping[str, object], files: Mapping[str, Sequence[FileStorage]]) -> None:
+    def __init__(
+        self, values: Mapping[str, object], files: Mapping[str, Sequence[FileStorage]], hops: int = 0
+    ) -> None:
         self._values = values
         self._files = files
+        self._hops = hops
         self._known: set[str] = set()
 
     @classmethod
@@ -42,9 +45,9 @@ class Fields:
             data = parse_json(request.get_data(), "body")
             if not isinstance(data, dict):
                 raise InputError("the body must be a JSON object", got=type(data).__name__)
-            return cls({name: value for name, value in data.items() if value is not None}, {})
+            return cls({name: value for name, value in data.items() if value is not None}, {}, _hops(request))
         files = {name: request.files.getlist(name) for name in request.files}
-        return cls({name: _one_or_all(values) for name, values in request.form.lists()}, files)
+        return cls({name: _one_or_all(values) for name, values in request.form.lists()}, files, _hops(request))
 
     def get(self, *names: str) -> object:
         """Return the first of the members `names` that is there, or None."""
@@ -111,6 +114,7 @@ class Fields:
             "fallback": Fallback.parse(fallback) if fallback else None,
             "deadline_seconds": None if milliseconds is None else milliseconds / 1000,
             "max_cost_usd": self._number(float, "max_cost_usd"),
+            "hops": self._hops,
         }
 
     def painting(self) -> dict[str, Any]:
@@ -140,6 +144,14 @@ class Fields:
         except ValueError as error:
             what = "a whole number" if kind is int else "a number"
             raise OptionError(f"{names[0]} must be {what}", got=value, param=names[0]) from error
+
+
+def _hops(request: Request) -> int:
+    """Return how many nodes passed a request on; raises OptionError for a header that doesn't say."""
+    text = request.headers.get(HOPS_HEADER, "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 4):
+        raise OptionError(f"the header {HOPS_HEADER} is not usable", got=text, allowed="a number from 0 to 999")
+    return int(text)
 
 
 def parse_json(text: str | bytes, name: str) -> object:

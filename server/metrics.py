@@ -10,7 +10,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from edge_runtime.breaker import BreakerState
-from edge_runtime.errors import ImageError, NanoedgeError, UrlError
+from edge_runtime.errors import (
+    AccessError,
+    ImageError,
+    NanoedgeError,
+    RouteForbiddenError,
+    RouteSpentError,
+    UrlError,
+)
 from edge_runtime.request import EditResult
 from edge_runtime.route import Obstacle
 
@@ -20,8 +27,9 @@ if TYPE_CHECKING:
 _SECONDS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 120)
 _REASONS = {
     None: "better", Obstacle.DEADLINE: "deadline", Obstacle.MEMORY: "oom", Obstacle.CAPABILITY: "unsupported",
-    Obstacle.FAILED: "failed", Obstacle.MODEL: "model", Obstacle.POLICY: "policy",
+    Obstacle.FAILED: "failed", Obstacle.MODEL: "model", Obstacle.POLICY: "policy", Obstacle.BREAKER: "breaker",
 }
+_ACCESS = (AccessError, RouteForbiddenError, RouteSpentError)
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
@@ -77,6 +85,10 @@ class Metrics:
         )
         self._images = Counter("imgedit_image_rejected", "Images refused.", ("rule",), registry=registry)
         self._urls = Counter("imgedit_ssrf_blocked", "Image URLs refused.", ("rule",), registry=registry)
+        self._access = Counter(
+            "imgedit_access_refused", "Requests refused by a key, its scope, its rate or its rule.", ("code",),
+            registry=registry,
+        )
         self._loaded = Gauge("imgedit_model_loaded", "1: ready.", ("model", "version"), registry=registry)
         self._fallbacks = Counter(
             "imgedit_fallback", "Edits that a provider did, by what stood against the first model here.", ("reason",),
@@ -124,6 +136,8 @@ class Metrics:
             self._images.labels(error.code).inc()
         elif isinstance(error, UrlError):
             self._urls.labels(error.code).inc()
+        elif isinstance(error, _ACCESS):
+            self._access.labels(error.code).inc()
         elif error.status == 503:
             self._rejected.labels(error.code).inc()
 

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, jsonify
 
+from edge_runtime.breaker import BreakerState
 from edge_runtime.errors import UnknownModelError
 from edge_runtime.plan import Adjustment, Vocabulary
+from edge_runtime.route import LocalOffer
 from server.node import current_node
 
 if TYPE_CHECKING:
+    from edge_runtime.remote import Remote
     from edge_runtime.service import EditService, ModelInfo
 
 blueprint = Blueprint("models", __name__)
@@ -19,8 +22,10 @@ blueprint = Blueprint("models", __name__)
 
 @blueprint.get("/v1/models")
 def models() -> Response:
-    """List the models."""
-    return jsonify({"object": "list", "data": [_model(info) for info in current_node().service.models()]})
+    """List the models, those of providers last."""
+    service = current_node().service
+    data = [*map(_model, service.models()), *map(_remote, service.remotes.values())]
+    return jsonify({"object": "list", "data": data})
 
 
 @blueprint.get("/v1/models/<path:name>")
@@ -30,7 +35,9 @@ def model(name: str) -> Response:
     for info in service.models():
         if info.id == name:
             return jsonify({**_model(info), **_details(service, name)})
-    names = ", ".join(info.id for info in service.models())
+    if name in service.remotes:
+        return jsonify(_remote(service.remotes[name]))
+    names = ", ".join((*(info.id for info in service.models()), *service.remotes))
     raise UnknownModelError("there is no such model", got=name, allowed=names, param="model")
 
 
@@ -47,10 +54,29 @@ def _model(info: ModelInfo) -> dict[str, object]:
         "object": "model",
         "created": info.created,
         "owned_by": "nanoedge",
+        "x_site": LocalOffer.site,
         "x_family": info.family,
         "x_version": info.version,
         "x_recipe": info.recipe,
         "x_ready": info.ready,
+    }
+
+
+def _remote(remote: Remote) -> dict[str, object]:
+    """Return a provider as a model: under the name that requests call it by."""
+    offer = remote.offer()
+    return {
+        "id": offer.name,
+        "object": "model",
+        "created": int(remote.since),
+        "owned_by": offer.kind,
+        "x_site": offer.site,
+        "x_family": offer.family,
+        "x_version": None,
+        "x_recipe": None,
+        "x_ready": offer.breaker in (BreakerState.CLOSED, BreakerState.PROBING),
+        "x_model": offer.model,
+        "x_price_usd": offer.price_usd,
     }
 
 

@@ -7,15 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from flask import current_app, request
+from flask import current_app, g, request
 
 from edge_runtime.plan import Plan
 from edge_runtime.request import EditRequest, EditResult
 from edge_runtime.route import Route
+from server.access import Access
 from server.admission import Admission, Places
+from server.caller import caller
 from server.config import ServerConfig
 from server.lane import Lane
 from server.metrics import Metrics
+from server.tracing import UNTRACED, Tracing
 
 if TYPE_CHECKING:
     from edge_runtime.service import EditService
@@ -29,12 +32,15 @@ class Node:
     lane: Lane
     outgoing: Places
     metrics: Metrics
+    access: Access
+    tracing: Tracing
     config: ServerConfig
 
     @contextmanager
     def admission(self) -> Iterator[Admission]:
         """Hold a place for the current request, whose input is read only then; raises BusyError."""
         admission = Admission(self.lane, self.outgoing, _client_left())
+        admission.caller, admission.trace = caller(), g.get("trace", UNTRACED)
         admission.enter()
         try:
             yield admission
@@ -48,8 +54,11 @@ class Node:
 
     def edited(self, wanted: EditRequest, admission: Admission, abandoned: Callable[[], bool]) -> EditResult:
         """Edit for a request that holds a place already."""
-        result = self.service.edit(wanted, admission, abandoned)
+        result = self.access.edited(
+            wanted, admission.caller, self.service, lambda allowed: self.service.edit(allowed, admission, abandoned)
+        )
         self.metrics.edited(result, admission.waited_seconds)
+        admission.trace.edited(result, admission.waited_seconds)
         return result
 
     def preview(self, wanted: EditRequest, needless: Callable[[], bool]) -> EditResult | None:
@@ -58,8 +67,9 @@ class Node:
             return self.service.preview(wanted)
 
     def route(self, wanted: EditRequest) -> Route:
-        """Decide who would do an edit."""
-        return self.service.route(wanted, self.lane.wait_seconds)
+        """Decide who would do an edit of the current request."""
+        with self.access.patience(caller()):
+            return self.service.route(self.access.bounded(wanted, caller()), self.lane.wait_seconds)
 
     def plan(self, instruction: str, model: str) -> Plan:
         """Say what an instruction means; it takes its turn like an edit."""

@@ -12,7 +12,15 @@ from typing import Any
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, SecurityError
 
-from edge_runtime.errors import BusyError, NanoedgeError, ProviderError, RouteError
+from edge_runtime.errors import (
+    BusyError,
+    NanoedgeError,
+    ProviderError,
+    RouteDeadlineError,
+    RouteError,
+    RouteSpentError,
+    StateError,
+)
 from server.node import current_node
 
 logger = logging.getLogger(__name__)
@@ -21,6 +29,9 @@ MEDIA_TYPE = "application/problem+json"
 UNEXPECTED = "Something went wrong in the server. Its log says what."
 _EXPECTED = (BusyError, RouteError, ProviderError)
 """Happen in good order; a traceback in the log would tell nothing."""
+
+_HOPELESS = (RouteDeadlineError, RouteSpentError)
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 def problem(
@@ -56,9 +67,15 @@ def logged(error: Exception, request_id: str = "?") -> None:
 def _our_error(error: NanoedgeError) -> Response:
     current_node().metrics.refused(error)
     logged(error, g.request_id)
-    response = _answer(error.status, str(error), code=error.code, param=error.param)
+    # Which file of the node is at fault is for its operator to know.
+    detail = UNEXPECTED if isinstance(error, StateError) else str(error)
+    response = _answer(error.status, detail, code=error.code, param=error.param)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, _HOPELESS):
+        response.headers["X-Should-Retry"] = "false"  # OpenAI's clients ask twice more otherwise
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="nanoedge"'
     return response
 
 
@@ -100,6 +117,6 @@ def _answer(status: int, detail: str, *, code: str, param: str | None = None) ->
 
 
 def _openai_type(status: int) -> str:
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return "rate_limit_error"
+    if status in _OPENAI_TYPES:
+        return _OPENAI_TYPES[status]
     return "invalid_request_error" if status < 500 else "server_error"

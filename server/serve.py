@@ -6,7 +6,6 @@ kept for two minutes); the settings here survived 900.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -20,9 +19,11 @@ from ipaddress import ip_address
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from edge_runtime import plugins
 from edge_runtime.errors import OptionError
 from edge_runtime.heap import limit_heap
 from server.config import ServerConfig
+from server.key_store import KeyStore
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -38,24 +39,34 @@ _KEPT_FILES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where to listen. `port` 0 takes a free one. Addresses beyond this machine need `insecure_public`."""
+    """Where to listen. `port` 0 takes a free one.
+
+    Addresses that other machines reach need `behind_proxy`, which needs keys and says that a proxy in front ends TLS,
+    or `insecure_public`, which lets everybody in.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
     insecure_public: bool = False
+    behind_proxy: bool = False
 
-    def listen(self) -> socket.socket:
+    @property
+    def reached_by_name(self) -> bool:
+        """Say whether clients may call this server by any name."""
+        return self.insecure_public or self.behind_proxy
+
+    def listen(self, has_keys: bool) -> socket.socket:
         """Return a listening socket; raises OptionError when the address is public, wrong or taken."""
+        if self.behind_proxy and not has_keys:
+            raise OptionError(
+                "whoever reaches the proxy could use this server: it has no API keys", got="--behind-proxy",
+                hint="make one with nanoedge keys create",
+            )
         try:
             family, _, _, _, sockaddr = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
         except socket.gaierror as error:
             raise OptionError("the host is not known", got=self.host, hint="try --host 127.0.0.1") from error
-        if not ip_address(str(sockaddr[0]).partition("%")[0]).is_loopback and not self.insecure_public:
-            raise OptionError(
-                "this address can be reached from other machines, and the server has no keys yet",
-                got=self.host, allowed="127.0.0.1, ::1, localhost",
-                hint="add --insecure-public if everybody who can reach it may use it",
-            )
+        self._refuse_public(str(sockaddr[0]), has_keys)
         try:
             return socket.create_server(sockaddr[:2], family=family, backlog=_BACKLOG)
         except OSError as error:
@@ -64,6 +75,17 @@ class Address:
                 hint=f"is another server running there? Try --port {(self.port + 1) % 65536}",
             ) from error
 
+    def _refuse_public(self, numeric: str, has_keys: bool) -> None:
+        if ip_address(numeric.partition("%")[0]).is_loopback or self.reached_by_name:
+            return
+        lack = "without TLS" if has_keys else "and the server has no API keys and no TLS"
+        raise OptionError(
+            f"this address can be reached from other machines, {lack}",
+            got=self.host, allowed="127.0.0.1, ::1, localhost",
+            hint="nanoedge keys create makes keys, and --behind-proxy says that a proxy in front ends TLS; "
+            "--insecure-public lets in everybody who can reach it",
+        )
+
 
 def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT, then finish what runs, within DRAIN_SECONDS. `ready` is told the URL.
@@ -71,13 +93,16 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     The socket is opened first, so that a taken port shows before the model is loaded, and clients that come
     early wait instead of failing.
     """
-    listening = address.listen()
+    listening = address.listen(KeyStore(config.state).in_use)
     limit_heap()
     from edge_runtime.service import open_service
     from server.app import create_app
+    from server.tracing import UNTRACED
 
     service = open_service(config.models, config.threads, config.providers)
-    app = create_app(service, config if address.insecure_public else replace(config, trusted_hosts=LOOPBACK_NAMES))
+    tracing = plugins.load("server.tracers", "otlp")(config.traces) if config.traces else UNTRACED
+    settings = config if address.reached_by_name else replace(config, trusted_hosts=LOOPBACK_NAMES)
+    app = create_app(service, settings, tracing)
     host, port = listening.getsockname()[:2]
     loop = _Loop(app, listening, config)
     loop.stop_on_signals()
@@ -89,6 +114,8 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
         sys.stderr.flush()
         os._exit(0)
     service.close()
+    app.extensions["nanoedge"].access.close()
+    tracing.close()
 
 
 class _Loop:
@@ -98,13 +125,18 @@ class _Loop:
         from waitress import wasyncore  # type: ignore[import-untyped]
         from waitress.server import create_server  # type: ignore[import-untyped]
 
+        from server.channels import HealthFirst, channel_class
+        from server.entrance import Entrance
+
         self._poll = wasyncore.loop
         self._close_listener = wasyncore.dispatcher.close
         self._channels: dict[int, Any] = {}
         self._stopping = threading.Event()
         self._app = app
         self._server = create_server(app, map=self._channels, sockets=[listening], **_settings(config))
-        self._server.channel_class = _channel_class()
+        access = app.extensions["nanoedge"].access
+        self._server.channel_class = channel_class(Entrance(access, config.max_body_bytes))
+        self._server.task_dispatcher.queue = HealthFirst()
         # Said at every short queue; the metrics show it better.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
@@ -145,8 +177,8 @@ def _settings(config: ServerConfig) -> dict[str, Any]:
         "backlog": _BACKLOG,
         "channel_timeout": 10,
         "cleanup_interval": 3,
-        # Twice our own limit: up to here the application reads on and explains itself, beyond it the
-        # connection is closed while the client still sends, and some clients then miss the answer.
+        # Our own limit is checked as soon as the headers are there (channels.py); this one is for bodies in chunks,
+        # which don't say how long they are. Up to here the application explains itself.
         "max_request_body_size": 2 * config.max_body_bytes,
         "max_request_header_size": 32 * 1024,
         # A client that doesn't read its answer must not hold a thread: what it doesn't read waits in a file.
@@ -169,27 +201,3 @@ def _raise_open_files() -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return wanted if soft == resource.RLIM_INFINITY else soft
-
-
-def _channel_class() -> type:
-    """Return waitress' channel with error answers as problems: those for requests that never reach the application."""
-    from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
-    from waitress.task import ErrorTask  # type: ignore[import-untyped]
-
-    from server.problems import MEDIA_TYPE, problem
-
-    class ProblemTask(ErrorTask):  # type: ignore[misc]
-        def execute(self) -> None:
-            error = self.request.error
-            code = error.reason.lower().replace(" ", "_")
-            body = json.dumps(problem(error.code, f"{error.reason}: {error.body}.", code=code)).encode()
-            self.status = f"{error.code} {error.reason}"
-            self.response_headers.append(("Content-Type", MEDIA_TYPE))
-            self.set_close_on_finish()
-            self.content_length = len(body)
-            self.write(body)
-
-    class ProblemChannel(HTTPChannel):  # type: ignore[misc]
-        error_task_class = ProblemTask
-
-    return ProblemChannel

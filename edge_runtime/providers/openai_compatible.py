@@ -2,7 +2,8 @@
 
 Masks go out by the option `mask`: `white` on black where the edit belongs, as part `mask_image` (vLLM-Omni) and `mask`
 (SGLang, sd.cpp), or `transparent` there, as part `mask` (OpenAI, nanoedge). `extensions: "no"` leaves out what OpenAI
-itself doesn't know: seed, steps, guidance, negative prompt.
+itself doesn't know: seed, steps, guidance, negative prompt. A header counts how often a request was passed on, so that
+two nodes that name each other as central don't send it to and fro.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from urllib.parse import urljoin
 from edge_runtime import outgoing
 from edge_runtime.exchange import Exchange, Form
 from edge_runtime.provider import Accepts, ProviderSettings, RemotePicture
-from edge_runtime.request import MAX_REFERENCES, EditRequest
+from edge_runtime.request import HOPS_HEADER, MAX_REFERENCES, EditRequest
 
 _GUIDANCE: Final = {"": ("guidance_scale", "true_cfg_scale"), "image": ("image_guidance_scale",)}
 
@@ -39,7 +40,8 @@ class OpenAICompatible:
 
     def edit(self, request: EditRequest, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
         """Post the form and read the first picture of the answer."""
-        answer = exchange.submit_form(settings.url("images/edits"), _form(request, settings))
+        hops = {HOPS_HEADER: str(request.hops + 1)}
+        answer = exchange.submit_form(settings.url("images/edits"), _form(request, settings), hops)
         try:
             first = answer["data"][0]
             if first.get("b64_json"):

@@ -1,4 +1,6 @@
-// Calls to the server. Every failure is a Problem; a busy server is asked again.
+// Calls to the server. Every failure is a Problem; a busy server is asked again, one that wants a key gets it.
+
+import { askForKey, carrying, givenKey } from "./key.js";
 
 const MOST_TRIES = 4;
 
@@ -12,10 +14,17 @@ export class Problem extends Error {
 
 async function call(path, options = {}, onBusy = () => {}) {
   for (let attempt = 1; ; attempt += 1) {
-    const response = await fetch(path, options).catch((error) => {
+    const key = givenKey();
+    const headers = { ...options.headers, ...carrying(key) };
+    const response = await fetch(path, { ...options, headers }).catch((error) => {
       throw error.name === "AbortError" ? error : new Problem(error.message, "offline");
     });
     if (response.ok) return response;
+    // Another call may have asked meanwhile; then its key is tried first.
+    if (response.status === 401 && (givenKey() !== key || await askForKey())) {
+      attempt -= 1;
+      continue;
+    }
     if (response.status !== 503 || attempt === MOST_TRIES) throw await problemOf(response);
     onBusy();
     await pause(Math.min(5, Number(response.headers.get("Retry-After")) || 1) * 1000, options.signal);

@@ -106,7 +106,13 @@ export const ENGLISH = {
   waiting: "The server is busy. Trying again…",
   release: "Let go to open the photo",
   list: ", ",
+  keyTitle: "This server wants a key",
+  keyAsk: "Paste the API key that its operator gave you.",
+  keyRefused: "The server doesn't accept this key. It may have ended, or a letter may be missing.",
+  keyKept: "It goes to this server only, and is forgotten when you close this tab.",
+  keyUse: "Use this key",
   trouble: {
+    key_missing: "Without a key this server does nothing. Send an instruction to be asked again.",
     offline: "The server doesn't answer. Is it still running?",
     no_photo: "There is no photo in what you dropped or pasted.",
   },

@@ -75,7 +75,9 @@ def visit(chromium: Browser) -> Iterator[Any]:
     """Open an address in a fresh context: visit(url, width=..., height=..., **context options)."""
     contexts: list[BrowserContext] = []
 
-    def opened(url: str, width: int = 1280, height: int = 860, **options: Any) -> Visit:
+    def opened(
+        url: str, width: int = 1280, height: int = 860, until: str = "#palette button", **options: Any
+    ) -> Visit:
         context = chromium.new_context(viewport={"width": width, "height": height}, **{"locale": "en-GB", **options})
         contexts.append(context)
         context.set_default_timeout(60_000)
@@ -84,7 +86,7 @@ def visit(chromium: Browser) -> Iterator[Any]:
         one.page.on("pageerror", lambda error: one.complaints.append(str(error)))
         one.page.on("request", lambda request: _note_strangers(one, request.url, url))
         one.page.goto(url)
-        one.page.wait_for_selector("#palette button", state="attached")
+        one.page.wait_for_selector(until, state="attached")
         return one
 
     yield opened

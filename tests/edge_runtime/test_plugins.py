@@ -65,6 +65,7 @@ def test_a_missing_library_is_named(shop):
 @pytest.mark.parametrize(
     ("requirement", "extra"),
     [("a-library-that-nobody-has>=2; extra == 'shop'", "shop"), ('A_library.that-nobody_has ; extra == "shop"', "shop"),
+     ("a-library-that-nobody-has-sdk>=1; extra == 'shop'", "shop"),
      ("a-library-that-nobody-has", None), ("other; extra == 'shop'", None)],
 )  # fmt: skip
 def test_the_extra_is_found_in_the_metadata(shop, tmp_path, requirement, extra):

@@ -8,7 +8,7 @@ from email.utils import formatdate
 
 import pytest
 
-from edge_runtime.refusals import is_moderation, message, retry_after
+from edge_runtime.refusals import is_moderation, is_rule, message, retry_after
 from edge_runtime.wire import Answer
 
 
@@ -65,3 +65,9 @@ def test_googles_retry_info() -> None:
     quota = {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": details}}
     assert retry_after(answer(quota, 429)) == 34.5
     assert retry_after(answer(quota, 429, **{"retry-after": "2"})) == 2
+
+
+def test_a_rule_about_passing_on_is_no_word_about_the_key() -> None:
+    ruled = {"error": {"code": "egress_forbidden", "message": "passed on"}}
+    assert is_rule(answer(ruled, 403)) and not is_rule(answer(ruled, 401))
+    assert not is_rule(answer({"error": {"code": "bad_key", "message": "egress_forbidden"}}, 403))

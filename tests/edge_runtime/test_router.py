@@ -18,10 +18,22 @@ from edge_runtime.errors import (
     RouteCapacityError,
     RouteDeadlineError,
     RouteError,
+    RouteForbiddenError,
+    RouteSpentError,
     UnknownModelError,
 )
 from edge_runtime.pace import Pace
-from edge_runtime.route import Fallback, LocalOffer, MachineFacts, Offer, RemoteOffer, RequestFacts, Route
+from edge_runtime.route import (
+    MAX_HOPS,
+    Allowance,
+    Fallback,
+    LocalOffer,
+    MachineFacts,
+    Offer,
+    RemoteOffer,
+    RequestFacts,
+    Route,
+)
 from edge_runtime.router import route
 
 ADVICE = Advice.read()
@@ -253,3 +265,39 @@ def test_promises_that_every_route_keeps(
         wait = 0.0 if remote else queue_seconds
         assert wait + found.offer.seconds <= request_facts.deadline_seconds
     assert len(found.rejected) == len(offers) - 1 and all(other.why for other in found.rejected)
+
+
+NOWHERE = Allowance(providers=frozenset())
+"""The rule of a key whose photos stay."""
+
+
+def test_a_rule_stands_above_what_the_request_wishes() -> None:
+    for wish in (Fallback.ALLOW, Fallback.ONLY):
+        with pytest.raises(RouteForbiddenError, match="keeps edits on this machine"):
+            decided(beyond(fallback=wish, allowance=NOWHERE), (NANO, QWEN))
+    with pytest.raises(RouteForbiddenError):
+        decided(asked(model="central", allowance=NOWHERE))
+    here = decided(asked(allowance=NOWHERE))
+    assert here.offer is NANO and "API key" in {other.offer.name: other.why for other in here.rejected}["bfl"]
+    some = Allowance(providers=frozenset(("bfl", "faces")))
+    assert decided(beyond("composition", allowance=some), (NANO, QWEN, KONTEXT)).offer is KONTEXT
+    assert decided(beyond("composition", fallback=Fallback.NEVER, allowance=Allowance())).offer is DREAM
+
+
+def test_what_is_left_to_spend() -> None:
+    left = Allowance(usd=0.03)
+    assert decided(beyond("retouch", allowance=left), (NANO, QWEN, UMO)).offer is QWEN
+    with pytest.raises(RouteSpentError, match=r"has \$0.02 left to spend"):
+        decided(beyond(allowance=Allowance(usd=0.02)), (NANO, QWEN))
+    free = replace(QWEN, price_usd=0.0)
+    assert decided(beyond(allowance=Allowance(usd=0.0)), (NANO, free)).offer is free
+    with pytest.raises(OptionError):
+        Allowance(usd=-0.01)
+
+
+def test_what_was_passed_on_stays() -> None:
+    assert decided(beyond(hops=MAX_HOPS - 1), (NANO, QWEN)).offer is QWEN
+    with pytest.raises(RouteForbiddenError, match="passed on twice"):
+        decided(beyond(hops=MAX_HOPS), (NANO, QWEN))
+    assert decided(asked(hops=MAX_HOPS), (NANO, QWEN)).offer is NANO
+    assert decided(beyond(hops=MAX_HOPS)).offer is DREAM

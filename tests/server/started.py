@@ -17,12 +17,13 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A running server: `http://127.0.0.1:<port>`, its process, and the seconds until it said so."""
+    """A running server: `http://127.0.0.1:<port>`, its process, its stderr, and the seconds until it said so."""
 
     url: str
     port: int
     process: subprocess.Popen[bytes]
     seconds: float
+    log: Path
 
 
 def command(*arguments: str) -> list[str]:
@@ -37,11 +38,13 @@ def started_server(*arguments: str) -> Iterator[Started]:
         log = Path(folder) / "stderr"
         began = time.monotonic()
         with log.open("wb") as stderr:
-            process = subprocess.Popen(command("--port", "0", *arguments), stderr=stderr, cwd=ROOT)
+            process = subprocess.Popen(
+                command("--port", "0", "--state", str(Path(folder) / "state"), *arguments), stderr=stderr, cwd=ROOT
+            )
         try:
             port = _port(process, log, began + 30)
             yield Started(
-                url=f"http://127.0.0.1:{port}", port=port, process=process, seconds=time.monotonic() - began
+                url=f"http://127.0.0.1:{port}", port=port, process=process, seconds=time.monotonic() - began, log=log,
             )
         finally:
             process.terminate()

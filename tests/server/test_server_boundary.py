@@ -106,6 +106,15 @@ def test_an_extension_that_was_named_is_let_in(darkroom: Darkroom) -> None:
     assert client.post("/v1/plans", **asked, headers={"Origin": origin}).status_code == 200
     refused = client.post("/v1/plans", **asked, headers={"Origin": f"{origin}q"})
     assert refused.status_code == 403 and "--allow-origin" in refused.get_json()["detail"]
+    asks = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    before = client.options("/edit", headers=asks)
+    assert before.status_code == 204 and before.headers["Access-Control-Allow-Origin"] == origin
+    assert "Authorization" in before.headers["Access-Control-Allow-Headers"] and before.headers["Vary"] == "Origin"
+    answered = client.post("/v1/plans", **asked, headers={"Origin": origin})
+    assert answered.headers["Access-Control-Allow-Origin"] == origin
+    assert "Access-Control-Allow-Credentials" not in answered.headers
+    stranger = client.options("/edit", headers=asks | {"Origin": "https://evil.example"})
+    assert "Access-Control-Allow-Origin" not in stranger.headers and stranger.headers["Vary"] == "Origin"
     for wrong in ("*", "example.com", "https://example.com/page"):
         with pytest.raises(OptionError, match="not an origin"):
             create_app(darkroom, {"allowed_origins": (wrong,)})

@@ -1,0 +1,161 @@
+"""Connections of waitress, with three things of ours: errors are problems, health checks wait for nobody, and a request
+that its headers alone refuse is answered before its body is read.
+
+Waitress takes a whole body before it calls the application. Here the parser asks the entrance as soon as the headers
+are there; a refused request goes to the application at once, without a body and with the reason. What the client still
+sends is thrown away for a while instead of closing at once: a client that is closed upon while it sends never sees the
+answer.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections import deque
+from typing import Any, Final
+
+from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
+from waitress.parser import HTTPRequestParser  # type: ignore[import-untyped]
+from waitress.task import ErrorTask, WSGITask  # type: ignore[import-untyped]
+
+from server.entrance import REFUSAL, Entrance
+from server.problems import MEDIA_TYPE, problem
+
+HEALTH_PATHS: Final = ("/healthz", "/readyz")
+LINGER_SECONDS: Final = 5.0
+LINGER_BYTES: Final = 64 * 1024 * 1024
+
+
+def channel_class(entrance: Entrance) -> type:
+    """Return the class of connections whose requests pass `entrance`."""
+
+    class Channel(_Channel):
+        asks = entrance
+
+    return Channel
+
+
+class HealthFirst(deque[Any]):
+    """Waitress' line of connections with a request to answer, in which health checks go before all others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._health: deque[Any] = deque()
+
+    def append(self, channel: Any) -> None:
+        """Put a connection at the end of its line."""
+        # A request that couldn't be parsed has no path.
+        health = channel.requests and getattr(channel.requests[0], "path", "") in HEALTH_PATHS
+        self._health.append(channel) if health else super().append(channel)
+
+    def popleft(self) -> Any:
+        """Take the next connection."""
+        return self._health.popleft() if self._health else super().popleft()
+
+    def __len__(self) -> int:
+        return len(self._health) + super().__len__()
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    refusal: Exception | None = None
+    content_length: int
+
+    def __init__(self, channel: _Channel, adj: object) -> None:
+        super().__init__(adj)
+        self._channel = channel
+
+    def received(self, data: bytes) -> int:
+        consumed: int = super().received(data)
+        return consumed if self.refusal is None else len(data)
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        if self.content_length <= 0 and not self.chunked:
+            return
+        asks = self._channel.asks
+        self.refusal = asks.refusal(self.command.upper(), self.path, self._header, self.content_length)
+        if self.refusal is not None:
+            self._channel.refused = True
+            self.body_rcv, self.content_length, self.expect_continue = None, 0, False
+
+    def _header(self, name: str) -> str | None:
+        value: str | None = self.headers.get(name.upper().replace("-", "_"))
+        return value
+
+
+class _Task(WSGITask):  # type: ignore[misc]
+    def get_environment(self) -> dict[str, Any]:
+        environment: dict[str, Any] = super().get_environment()
+        if self.request.refusal is not None:
+            environment[REFUSAL] = self.request.refusal
+            self.set_close_on_finish()
+        return environment
+
+
+class _ProblemTask(ErrorTask):  # type: ignore[misc]
+    """The answer to a request that never reaches the application."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        code = error.reason.lower().replace(" ", "_")
+        body = json.dumps(problem(error.code, f"{error.reason}: {error.body}.", code=code)).encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", MEDIA_TYPE))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    """`refused`: what still comes is the body of a refused request. It is thrown away until `_lingers_until`."""
+
+    asks: Entrance
+    will_close: bool
+    error_task_class, task_class = _ProblemTask, _Task
+    refused = False
+    _lingers_until: float | None = None
+    _thrown_bytes = 0
+
+    def parser_class(self, adj: object) -> _Parser:
+        return _Parser(self, adj)
+
+    def received(self, data: bytes) -> bool:
+        return not self.refused and bool(super().received(data))
+
+    def readable(self) -> bool:
+        return self._lingers_until is not None or bool(super().readable())
+
+    def writable(self) -> bool:
+        if self._lingers_until is not None:
+            return time.monotonic() > self._lingers_until
+        return bool(super().writable())
+
+    def handle_read(self) -> None:
+        if self._lingers_until is None:
+            super().handle_read()
+            return
+        self._thrown_bytes += len(self.recv(self.adj.recv_bytes))  # closes the connection at its end
+        if self._thrown_bytes > LINGER_BYTES:
+            self.handle_close()
+
+    def handle_write(self) -> None:
+        if self._lingers_until is None:
+            super().handle_write()
+        else:
+            self.handle_close()
+
+    def handle_close(self) -> None:
+        """Close; but when a refused request was answered, say that nothing more comes, and linger."""
+        if self.refused and self.will_close and self.connected and self._lingers_until is None:
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                super().handle_close()  # it is gone already
+                return
+            self._lingers_until, self.will_close = time.monotonic() + LINGER_SECONDS, False
+        else:
+            super().handle_close()

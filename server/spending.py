@@ -1,0 +1,122 @@
+"""What providers took for each API key, kept in the keys' database, and what a spend cap leaves.
+
+Before an edit may leave, the price is held, so that two edits at once don't spend the same dollar; afterwards the hold
+becomes the cost. A server that dies in between leaves the hold standing: the provider may have been paid.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Final
+
+from edge_runtime.errors import OptionError
+from server.key_store import FILE, connected
+from server.keys import ApiKey
+
+_KEPT_SECONDS: Final = 400 * 86_400
+"""A year for the operator's books."""
+
+
+class Spending:
+    """The ledger of one node. Safe to share between threads, and between processes."""
+
+    def __init__(self, folder: Path | None, clock: Callable[[], float] = time.time) -> None:
+        """Open nothing yet. Without a folder there are no keys, and nothing is asked of it."""
+        self._folder, self._clock, self._lock = folder, clock, threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def spent(self, key_id: str) -> tuple[float, float]:
+        """Return the dollars that were spent or are held today and this month, by UTC's calendar."""
+        with self._locked() as connection:
+            return self._spent(connection, key_id)
+
+    def hold(self, key: ApiKey, usd: float) -> tuple[int, float]:
+        """Hold up to `usd` of what the caps leave; returns the hold and how much it is."""
+        with self._locked() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            held = min(usd, _left(key, *self._spent(connection, key.id)))
+            row = connection.execute(
+                "INSERT INTO spending (key_id, at, usd) VALUES (?, ?, ?)", (key.id, self._clock(), held)
+            ).lastrowid
+            connection.execute("COMMIT")
+        return int(row or 0), held
+
+    def left(self, key: ApiKey) -> float:
+        """Return the dollars that the caps leave; infinite without caps."""
+        return _left(key, *self.spent(key.id)) if key.rule.capped else float("inf")
+
+    def settle(self, hold: int, usd: float) -> None:
+        """Say what a hold became: what was really spent, 0 for nothing."""
+        with self._locked() as connection:
+            if usd > 0:
+                connection.execute("UPDATE spending SET usd = ? WHERE id = ?", (usd, hold))
+            else:
+                connection.execute("DELETE FROM spending WHERE id = ?", (hold,))
+
+    def add(self, key_id: str, usd: float) -> None:
+        """Count what was spent without a hold, and forget what is older than a year."""
+        with self._locked() as connection:
+            now = self._clock()
+            connection.execute("INSERT INTO spending (key_id, at, usd) VALUES (?, ?, ?)", (key_id, now, usd))
+            connection.execute("DELETE FROM spending WHERE at < ?", (now - _KEPT_SECONDS,))
+
+    def seconds_to_more(self, key: ApiKey) -> int:
+        """Return in how many seconds a cap that is in force is counted anew."""
+        now = self._clock()
+        day, month = _begins(now)
+        tomorrow = day + timedelta(days=1)
+        next_month = (month + timedelta(days=32)).replace(day=1)
+        until = tomorrow if key.rule.usd_per_month is None or self._month_leaves(key) else next_month
+        return max(1, round(until.timestamp() - now))
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _month_leaves(self, key: ApiKey) -> bool:
+        """Say whether tomorrow brings more, because the day's cap is what binds."""
+        day, month = self.spent(key.id)
+        rule = key.rule
+        return rule.usd_per_day is not None and rule.usd_per_day - day < (rule.usd_per_month or 0.0) - month
+
+    def _spent(self, connection: sqlite3.Connection, key_id: str) -> tuple[float, float]:
+        day, month = (begin.timestamp() for begin in _begins(self._clock()))
+        row = connection.execute(
+            "SELECT TOTAL(CASE WHEN at >= ? THEN usd END), TOTAL(usd) FROM spending WHERE key_id = ? AND at >= ?",
+            (day, key_id, month),
+        ).fetchone()
+        return float(row[0]), float(row[1])
+
+    @contextmanager
+    def _locked(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            if self._connection is None:
+                if self._folder is None:
+                    raise OptionError("this node has no folder for its state", hint="name one with --state")
+                self._connection = connected(self._folder / FILE)
+            try:
+                yield self._connection
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+def _begins(now: float) -> tuple[datetime, datetime]:
+    """Return when the present day and month began, in UTC."""
+    day = datetime.fromtimestamp(now, timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day, day.replace(day=1)
+
+
+def _left(key: ApiKey, day: float, month: float) -> float:
+    caps = ((key.rule.usd_per_day, day), (key.rule.usd_per_month, month))
+    return max(0.0, min((cap - spent for cap, spent in caps if cap is not None), default=float("inf")))
