@@ -30,6 +30,7 @@ from edge_runtime.errors import (
 )
 from edge_runtime.fetch import FetchPolicy, fetch_image
 from edge_runtime.limits import Limits
+from edge_runtime.receipts import Receipt
 from edge_runtime.refusals import is_moderation, message, retry_after
 from edge_runtime.wire import Answer, Call, LostError, UnreachedError, sent_and_answered
 
@@ -56,7 +57,8 @@ class Terms:
 
     `provider` is the name for messages, `secret` what must not appear in any. `base_url` is the operator's address:
     headers with the key go to its host, and to `key_hosts` (".example.com": all below it). Results come from public
-    addresses (of `result_hosts` only, if given) or from the operator's own host. `abandoned` is asked often.
+    addresses (of `result_hosts` only, if given) or from the operator's own host. `abandoned` is asked often. `key` is the
+    Idempotency-Key of submissions ("": any); `taken` is told what leads back to an edit that the provider took.
     """
 
     provider: str
@@ -68,16 +70,22 @@ class Terms:
     seconds: float = 300.0
     abandoned: Callable[[], bool] = lambda: False
     limits: Limits = Limits()
+    key: str = ""
+    taken: Callable[[Receipt], object] = lambda receipt: None
 
 
 class Exchange:
-    """All requests that one edit makes of a provider, under one deadline. `sent_bytes` counts bodies, retries too."""
+    """All requests that one edit makes of a provider, under one deadline. `sent_bytes` counts bodies, retries too.
+
+    `ended`: the provider took the edit and said how it ended.
+    """
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self._end = time.monotonic() + terms.seconds
-        self._key = secrets.token_hex(16)
+        self._key = terms.key or secrets.token_hex(16)
         self.sent_bytes = 0
+        self.ended = False
 
     @property
     def left_seconds(self) -> float:
@@ -93,6 +101,10 @@ class Exchange:
         """POST a form that has the edit done; returns the answer's JSON."""
         data, content_type = encode_multipart_formdata(form)
         return self._asked(Call("POST", url, data, {"Content-Type": content_type, **self._submission()}))
+
+    def taken(self, receipt: Receipt) -> None:
+        """Say that the provider took the edit, and what leads back to it; to be called before waiting for it."""
+        self._terms.taken(receipt)
 
     def look(self, url: str) -> Any:
         """GET the JSON at an address that asks for nothing new, such as the state of a job."""
@@ -111,6 +123,7 @@ class Exchange:
         except (AbandonedError, ProviderTimeoutError):
             cancel()
             raise
+        self.ended = True
         return state
 
     def tell(self, url: str) -> None:

@@ -2,7 +2,8 @@
 
 Masks go out by the option `mask`: `white` on black where the edit belongs, as part `mask_image` (vLLM-Omni) and `mask`
 (SGLang, sd.cpp), or `transparent` there, as part `mask` (OpenAI, nanoedge). `extensions: "no"` leaves out what OpenAI
-itself doesn't know: seed, steps, guidance, negative prompt.
+itself doesn't know: seed, steps, guidance, negative prompt. `idempotency: "yes"` says that the server runs a request
+once that comes twice under one Idempotency-Key, as another nanoedge does: then a job may ask again after a crash.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ _GUIDANCE: Final = {"": ("guidance_scale", "true_cfg_scale"), "image": ("image_g
 class OpenAICompatible:
     """Answers with the picture in base64, or with a link to it."""
 
-    options: Mapping[str, tuple[str, ...]] = {"mask": ("transparent", "white"), "extensions": ("yes", "no")}
+    options: Mapping[str, tuple[str, ...]] = {
+        "mask": ("transparent", "white"), "extensions": ("yes", "no"), "idempotency": ("no", "yes"),
+    }
     key_hosts: tuple[str, ...] = ()
 
     def headers(self, key: str) -> Mapping[str, str]:
@@ -35,7 +38,10 @@ class OpenAICompatible:
         """Return what it takes."""
         extensions = settings.options["extensions"] != "no"
         fields = {"seed", "steps", "guidance", "negative"} if extensions else set()
-        return Accepts(pictures=1 + MAX_REFERENCES, masks=True, fields=frozenset(fields))
+        return Accepts(
+            pictures=1 + MAX_REFERENCES, masks=True, fields=frozenset(fields),
+            repeats=settings.options["idempotency"] == "yes",
+        )
 
     def edit(self, request: EditRequest, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
         """Post the form and read the first picture of the answer."""
