@@ -13,12 +13,16 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import Forbidden
 
 from edge_runtime import __version__
-from server import edits, health, models, openai, page, problems, routes
+from server import edits, health, models, openai, page, problems, results_routes, routes
 from server.admission import Places
 from server.config import ServerConfig
+from server.jobs import routes as jobs
+from server.jobs.desk import Jobs
 from server.lane import Lane
 from server.metrics import Metrics
 from server.node import Node, current_node
+from server.repeats import Answers
+from server.results import Results
 
 if TYPE_CHECKING:
     from edge_runtime.service import EditService
@@ -44,13 +48,16 @@ def create_app(
         outgoing=Places(settings.max_outgoing if settings.providers else 0),
         metrics=Metrics(),
         config=settings,
+        results=Results(settings.store, settings.state, settings.keep_seconds),
     )
     node.metrics.watch(lambda: node.lane.waiting, lambda: node.lane.running, __version__)
     node.metrics.watch_remotes(node.service.remotes.values())
     problems.register(app)
     app.before_request(_begin)
     app.after_request(_finish)
-    for part in (edits, openai, routes, models, health, page):
+    app.extensions["nanoedge.answers"] = Answers()
+    app.extensions["nanoedge.jobs"] = Jobs(node)
+    for part in (edits, openai, routes, jobs, results_routes, models, health, page):
         app.register_blueprint(part.blueprint)
     return app
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 import click
 
 from server.state import default_state
+
+Network = IPv4Network | IPv6Network
+
+
+def _networks(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(text) for text in given)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}. Allowed: for example 10.1.0.0/16") from error
 
 
 @click.command()
@@ -30,10 +40,22 @@ from server.state import default_state
     "--state", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", default=default_state,
     help="What outlives the process: keys, jobs. Default: nanoedge in the user's folder for state.",
 )
+@click.option(
+    "--store", metavar="PLACE", help="Keep results in this folder or s3://bucket/prefix. Default: a folder in --state.",
+)
+@click.option(
+    "--keep-hours", default=24.0, show_default=True, type=click.FloatRange(min=0.01),
+    help="How long results and ended jobs are kept.",
+)
+@click.option(
+    "--webhook-network", "networks", multiple=True, metavar="NETWORK", callback=_networks,
+    help="Let webhooks go to this network too, such as 10.1.0.0/16. May be given several times.",
+)
 @click.pass_context
 def serve(
     context: click.Context, host: str, port: int, models: tuple[Path, ...], threads: int | None,
     providers: Path | None, insecure_public: bool, origins: tuple[str, ...], state: Path,
+    store: str | None, keep_hours: float, networks: tuple[Network, ...],
 ) -> None:
     """Serve the API and the web page until SIGTERM or Ctrl-C."""
     import logging
@@ -46,7 +68,10 @@ def serve(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     address = Address(host=host, port=port, insecure_public=insecure_public)
     try:
-        config = ServerConfig(models=models, threads=threads, providers=providers, allowed_origins=origins, state=state)
+        config = ServerConfig(
+            models=models, threads=threads, providers=providers, allowed_origins=origins, state=state, store=store,
+            keep_seconds=keep_hours * 3600, webhook_networks=networks,
+        )
         run(address, config, ready=_say)
     except NanoedgeError as error:
         click.echo(f"nanoedge: {error}", err=True)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_runtime.addresses import Network
 from edge_runtime.errors import OptionError
 
 MEBIBYTE = 1024 * 1024
@@ -22,7 +23,9 @@ class ServerConfig:
     `trusted_hosts` are the names that a request's Host header may carry (None: any); naming the loopback ones keeps
     a web page that rebinds its own name to 127.0.0.1 from reading answers. `allowed_origins` are further origins that
     may send requests: of browser extensions, `chrome-extension://<id>`. `state` is the folder of what
-    outlives the process (keys, jobs); it is made when something is first written there.
+    outlives the process (keys, jobs); it is made when something is first written there. `store` is where results are
+    kept, a folder or s3://bucket/prefix; without it a folder in `state`. Results and ended jobs are kept for
+    `keep_seconds`. Webhooks may go to `webhook_networks` besides public addresses.
     """
 
     models: tuple[Path, ...] = ()
@@ -35,6 +38,9 @@ class ServerConfig:
     trusted_hosts: tuple[str, ...] | None = None
     allowed_origins: tuple[str, ...] = ()
     state: Path | None = None
+    store: str | None = None
+    keep_seconds: float = 86400.0
+    webhook_networks: tuple[Network, ...] = ()
 
     def __post_init__(self) -> None:
         for origin in self.allowed_origins:

@@ -16,6 +16,7 @@ from server.admission import Admission, Places
 from server.config import ServerConfig
 from server.lane import Lane
 from server.metrics import Metrics
+from server.results import Results
 
 if TYPE_CHECKING:
     from edge_runtime.service import EditService
@@ -30,6 +31,7 @@ class Node:
     outgoing: Places
     metrics: Metrics
     config: ServerConfig
+    results: Results
 
     @contextmanager
     def admission(self) -> Iterator[Admission]:

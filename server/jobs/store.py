@@ -1,0 +1,313 @@
+"""Jobs as they are kept: admitted, claimed under a lease, ended once, expired. Several processes may share the file.
+
+Whoever works on a job holds a lease and renews it; when its process dies, the lease runs out and another claims the job.
+Every change by a worker is made only while the job is still its own, so a job ends once whoever was slow.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from edge_runtime.errors import BusyError, GoneError, RepeatError, ReusedKeyError, StateError, UnknownError
+from edge_runtime.receipts import Receipt
+from server.jobs import parts
+from server.jobs.database import Database
+from server.jobs.job import Claim, Job, Outcome, State, Wanted, Webhook
+from server.sealing import Sealer
+
+LEASE_SECONDS: Final = 10.0
+ALIKE_SECONDS: Final = 600.0
+"""A request like one of the same caller in this time is that one again."""
+
+TOMBSTONE_SECONDS: Final = 7 * 86400.0
+"""How long it is known of an expired job that there was one."""
+
+MAX_OPEN: Final = 1000
+MAX_OPEN_PER_CALLER: Final = 100
+MAX_KEPT_BYTES: Final = 2 * 1024**3
+_COLUMNS: Final = "id, caller, state, created, expires, started, ended, attempts, provider, key"
+_OPEN: Final = "('Pending', 'Processing')"
+
+
+class JobStore:
+    """The jobs of one state folder. Safe to share between threads. Pictures and words are sealed before they are kept."""
+
+    def __init__(
+        self, path: Path, sealer: Sealer, keep_seconds: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Open or make the file; an ended job is kept for `keep_seconds`. Raises StateError."""
+        self._database, self._sealer, self._clock = Database(path), sealer, clock
+        self._keep_seconds = keep_seconds
+
+    def admit(self, wanted: Wanted, claim: Claim) -> Job:
+        """Keep a new job, durably; or return the one that the same request made before.
+
+        Raises ReusedKeyError for an Idempotency-Key that came with another body, BusyError when too much is kept.
+        """
+        given = parts.to_parts(wanted)
+        name, now, size = secrets.token_hex(16), self._clock(), sum(map(len, given.values()))
+        with self._database.transaction(durable=True) as connection:
+            if (known := self._known(connection, claim, now)) is not None:
+                return known
+            _check_room(connection, claim.caller, size)
+            key = self._sealer.new_key(name)
+            connection.execute(
+                "INSERT INTO jobs (id, caller, state, created, expires, not_before, key, bytes, idempotency_key, "
+                "fingerprint) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (name, claim.caller, State.PENDING.value, now, now + self._keep_seconds, now, key, size,
+                 claim.idempotency_key, claim.fingerprint),
+            )  # fmt: skip
+            self._put(connection, name, key, given)
+            return self._read(connection, "id = ?", name)
+
+    def claim(self, owner: str, busy_with: Collection[str] = ()) -> Job | None:
+        """Lease the next job to `owner`: the oldest that waits, or whose lease ran out. None when there is none.
+
+        `busy_with` are jobs that the owner has in hand, whatever their leases say.
+        """
+        now, marks = self._clock(), ", ".join("?" * len(busy_with))
+        with self._database.transaction(durable=False) as connection:
+            found = connection.execute(
+                f"SELECT id FROM jobs WHERE ((state = 'Pending' AND not_before <= ?) OR (state = 'Processing' AND "
+                f"lease_until < ?)) AND id NOT IN ({marks}) ORDER BY number LIMIT 1", (now, now, *busy_with),
+            ).fetchone()
+            if found is None:
+                return None
+            connection.execute(
+                "UPDATE jobs SET state = 'Processing', owner = ?, lease_until = ?, started = ?, attempts = attempts + 1 "
+                "WHERE id = ?", (owner, now + LEASE_SECONDS, now, found["id"]),
+            )
+            return self._read(connection, "id = ?", found["id"])
+
+    def renew(self, name: str, owner: str) -> bool:
+        """Renew a lease; false when the job is no longer the owner's: cancelled, or claimed by another."""
+        with self._database.transaction(durable=False) as connection:
+            changed = connection.execute(
+                "UPDATE jobs SET lease_until = ? WHERE id = ? AND owner = ? AND state = 'Processing'",
+                (self._clock() + LEASE_SECONDS, name, owner),
+            )
+            return changed.rowcount == 1
+
+    def asking(self, name: str, owner: str, provider: str) -> None:
+        """Keep, durably, that a provider is about to be asked; raises RepeatError when the job is another's."""
+        with self._database.transaction(durable=True) as connection:
+            _only_own(connection.execute(
+                "UPDATE jobs SET provider = ? WHERE id = ? AND owner = ? AND state = 'Processing' AND lease_until >= ?",
+                (provider, name, owner, self._clock()),
+            ))
+            _drop(connection, name, parts.RECEIPT)
+
+    def taken(self, job: Job, receipt: Receipt) -> None:
+        """Keep, durably, what leads back to an edit that a provider took. Also of a job that was lost meanwhile."""
+        assert job.key is not None
+        with self._database.transaction(durable=True) as connection:
+            self._put(connection, job.id, job.key, {parts.RECEIPT: json.dumps(dict(receipt)).encode()})
+
+    def released(self, name: str) -> None:
+        """Keep that nothing is to be expected from the provider."""
+        with self._database.transaction(durable=True) as connection:
+            connection.execute("UPDATE jobs SET provider = NULL WHERE id = ? AND state = 'Processing'", (name,))
+            _drop(connection, name, parts.RECEIPT)
+
+    def put_back(self, name: str, owner: str, seconds: float) -> None:
+        """Let a job wait for at least `seconds` more; its present attempt doesn't count."""
+        with self._database.transaction(durable=False) as connection:
+            connection.execute(
+                "UPDATE jobs SET state = 'Pending', owner = NULL, lease_until = NULL, not_before = ?, "
+                "attempts = attempts - 1 WHERE id = ? AND owner = ? AND state = 'Processing'",
+                (self._clock() + seconds, name, owner),
+            )
+
+    def finish(self, job: Job, owner: str, outcome: Outcome) -> bool:
+        """End a job, durably; its inputs are dropped. False when it has ended already or is another's now."""
+        assert job.key is not None
+        kept = {parts.OUTCOME: json.dumps(dict(outcome.told)).encode()}
+        if outcome.picture is not None:
+            kept[parts.RESULT] = outcome.picture
+        with self._database.transaction(durable=True) as connection:
+            changed = self._end(connection, outcome.state, "id = ? AND owner = ? AND state = 'Processing'",
+                                job.id, owner)
+            if changed:
+                self._put(connection, job.id, job.key, kept)
+                size = sum(map(len, kept.values()))
+                connection.execute("UPDATE jobs SET bytes = ? WHERE id = ?", (size, job.id))
+        return changed
+
+    def cancel(self, name: str, caller: str) -> Job:
+        """End a job that has not ended, durably; raises RepeatError when it has, UnknownError or GoneError."""
+        with self._database.transaction(durable=True) as connection:
+            changed = self._end(connection, State.CANCELLED, f"id = ? AND caller = ? AND state IN {_OPEN}",
+                                name, caller)
+            job = self._own(connection, name, caller)
+        if not changed and job.state is not State.CANCELLED:
+            raise RepeatError("the job has ended and can't be cancelled", got=job.state.value, code="job_ended")
+        return job
+
+    def job(self, name: str, caller: str) -> Job:
+        """Return a job of a caller; raises UnknownError, or GoneError for one that expired."""
+        with self._database.transaction(durable=False) as connection:
+            return self._own(connection, name, caller)
+
+    def wanted(self, job: Job) -> Wanted:
+        """Return what a job shall do; raises StateError when it can't be opened."""
+        return parts.from_parts(self._parts(job))
+
+    def receipt(self, job: Job) -> Receipt | None:
+        """Return what leads back to the provider that took a job, if one did."""
+        part = self._part(job, parts.RECEIPT)
+        return None if part is None else json.loads(part)
+
+    def told(self, job: Job) -> Mapping[str, Any]:
+        """Return what is told of a job's end; empty before and for a cancelled one."""
+        part = self._part(job, parts.OUTCOME)
+        return {} if part is None else json.loads(part)
+
+    def picture(self, job: Job) -> bytes | None:
+        """Return the encoded result."""
+        return self._part(job, parts.RESULT)
+
+    def due_webhook(self, retry_seconds: Callable[[int], float]) -> tuple[Job, Webhook, int] | None:
+        """Return a job whose end must be told now and which attempt that is; put it off by `retry_seconds` of the attempts made so far.
+
+        So it is told again unless `webhook_done` is called: at least once.
+        """
+        now = self._clock()
+        with self._database.transaction(durable=False) as connection:
+            found = connection.execute(
+                "SELECT id, webhook_attempts FROM jobs WHERE webhook_due <= ? ORDER BY webhook_due LIMIT 1", (now,)
+            ).fetchone()
+            if found is None:
+                return None
+            connection.execute(
+                "UPDATE jobs SET webhook_due = ?, webhook_attempts = webhook_attempts + 1 WHERE id = ?",
+                (now + retry_seconds(found["webhook_attempts"]), found["id"]),
+            )
+            job = self._read(connection, "id = ?", found["id"])
+        part = self._part(job, parts.WEBHOOK)
+        if part is None:
+            raise StateError("a job's webhook is missing", got=job.id)
+        return job, parts.webhook(part), found["webhook_attempts"] + 1
+
+    def webhook_done(self, name: str) -> None:
+        """Keep that a webhook needs no more attempts."""
+        with self._database.transaction(durable=True) as connection:
+            connection.execute("UPDATE jobs SET webhook_due = NULL WHERE id = ?", (name,))
+            _drop(connection, name, parts.WEBHOOK)
+
+    def open_jobs(self) -> tuple[int, int]:
+        """Return how many jobs wait, and how many are worked on."""
+        with self._database.transaction(durable=False) as connection:
+            counted = dict(connection.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
+        return counted.get(State.PENDING.value, 0), counted.get(State.PROCESSING.value, 0)
+
+    def sweep(self) -> int:
+        """Shred what has expired, forget old tombstones; returns how many jobs were shredded."""
+        now = self._clock()
+        with self._database.transaction(durable=True) as connection:
+            connection.execute(
+                f"DELETE FROM parts WHERE job IN (SELECT id FROM jobs WHERE expires <= ? AND state NOT IN {_OPEN})",
+                (now,),
+            )
+            shredded = connection.execute(
+                "UPDATE jobs SET state = 'Expired', key = NULL, fingerprint = NULL, idempotency_key = NULL, "
+                f"webhook_due = NULL, bytes = 0 WHERE expires <= ? AND state NOT IN ('Expired', {_OPEN[1:]}", (now,),
+            ).rowcount
+            connection.execute(
+                "DELETE FROM jobs WHERE state = 'Expired' AND expires <= ?", (now - TOMBSTONE_SECONDS,)
+            )
+        if shredded:
+            self._database.forget()
+        return shredded
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _known(self, connection: sqlite3.Connection, claim: Claim, now: float) -> Job | None:
+        if claim.idempotency_key is not None:
+            found = connection.execute(
+                "SELECT id, fingerprint FROM jobs WHERE caller = ? AND idempotency_key = ?",
+                (claim.caller, claim.idempotency_key),
+            ).fetchone()
+            if found is not None and found["fingerprint"] != claim.fingerprint:
+                raise ReusedKeyError(
+                    "this Idempotency-Key came with another request before", hint="use a new key for a new request"
+                )
+        else:
+            found = connection.execute(
+                "SELECT id FROM jobs WHERE caller = ? AND fingerprint = ? AND created > ? AND state NOT IN "
+                "('Error', 'Cancelled', 'Expired') AND idempotency_key IS NULL ORDER BY number DESC LIMIT 1",
+                (claim.caller, claim.fingerprint, now - ALIKE_SECONDS),
+            ).fetchone()
+        return None if found is None else self._read(connection, "id = ?", found["id"])
+
+    def _end(self, connection: sqlite3.Connection, state: State, where: str, *values: object) -> bool:
+        """End the job of a condition whose first value is its name, unless the condition finds none."""
+        now, name = self._clock(), values[0]
+        changed = connection.execute(
+            "UPDATE jobs SET state = ?, ended = ?, expires = ?, owner = NULL, lease_until = NULL, webhook_due = CASE "
+            f"WHEN EXISTS (SELECT 1 FROM parts WHERE job = jobs.id AND role = '{parts.WEBHOOK}') THEN ? END "
+            f"WHERE {where}",
+            (state.value, now, now + self._keep_seconds, now, *values),
+        ).rowcount
+        if changed:
+            connection.execute("DELETE FROM parts WHERE job = ? AND role <> ?", (name, parts.WEBHOOK))
+        return bool(changed)
+
+    def _own(self, connection: sqlite3.Connection, name: str, caller: str) -> Job:
+        job = self._read(connection, "id = ? AND caller = ?", name, caller)
+        if job.state is State.EXPIRED:
+            raise GoneError("the job has expired, and its result with it", hint="send the request again")
+        return job
+
+    def _read(self, connection: sqlite3.Connection, where: str, *values: object) -> Job:
+        row = connection.execute(
+            f"SELECT {_COLUMNS}, (SELECT count(*) FROM jobs AS other WHERE other.state = 'Pending' AND "
+            f"other.number < jobs.number AND jobs.state = 'Pending') AS position FROM jobs WHERE {where}", values,
+        ).fetchone()
+        if row is None:
+            raise UnknownError("there is no such job", hint="use the polling_url as it was given, with the same key")
+        return Job(**{**dict(row), "state": State(row["state"])})
+
+    def _put(self, connection: sqlite3.Connection, name: str, key: bytes, given: Mapping[str, bytes]) -> None:
+        sealed = ((name, role, self._sealer.seal(key, name, role, data)) for role, data in given.items())
+        connection.executemany("INSERT OR REPLACE INTO parts (job, role, sealed) VALUES (?, ?, ?)", sealed)
+
+    def _part(self, job: Job, role: str) -> bytes | None:
+        return self._parts(job, role).get(role)
+
+    def _parts(self, job: Job, role: str = "%") -> dict[str, bytes]:
+        if job.key is None:
+            return {}
+        with self._database.transaction(durable=False) as connection:
+            rows = connection.execute(
+                "SELECT role, sealed FROM parts WHERE job = ? AND role LIKE ?", (job.id, role)
+            ).fetchall()
+        return {row["role"]: self._sealer.open(job.key, job.id, row["role"], row["sealed"]) for row in rows}
+
+
+def _drop(connection: sqlite3.Connection, name: str, role: str) -> None:
+    connection.execute("DELETE FROM parts WHERE job = ? AND role = ?", (name, role))
+
+
+def _only_own(changed: sqlite3.Cursor) -> None:
+    if changed.rowcount != 1:
+        raise RepeatError("the job was cancelled, or is done by another process now", code="job_lost")
+
+
+def _check_room(connection: sqlite3.Connection, caller: str, size: int) -> None:
+    """Raise BusyError when too many jobs are open or too many bytes are kept."""
+    count = f"SELECT count(*) FROM jobs WHERE state IN {_OPEN}"
+    open_jobs, own, kept = connection.execute(
+        f"SELECT ({count}), ({count} AND caller = ?), (SELECT coalesce(sum(bytes), 0) FROM jobs)", (caller,)
+    ).fetchone()
+    if own >= MAX_OPEN_PER_CALLER or open_jobs >= MAX_OPEN or kept + size > MAX_KEPT_BYTES:
+        error = BusyError("too many jobs are kept already", hint="try again when some have ended")
+        error.retry_after_seconds = 60
+        raise error
