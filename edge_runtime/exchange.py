@@ -57,8 +57,8 @@ class Terms:
 
     `provider` is the name for messages, `secret` what must not appear in any. `base_url` is the operator's address:
     headers with the key go to its host, and to `key_hosts` (".example.com": all below it). Results come from public
-    addresses (of `result_hosts` only, if given) or from the operator's own host. `abandoned` is asked often. `key` is the
-    Idempotency-Key of submissions ("": any); `taken` is told what leads back to an edit that the provider took.
+    addresses (of `result_hosts` only, if given) or from the operator's own host. `abandoned` is asked often. `key` is
+    the Idempotency-Key of submissions ("": any); `taken` is told what leads back to an edit that the provider took.
     """
 
     provider: str

@@ -83,7 +83,8 @@ def _photo(fields: Fields) -> bytes:
     given = len(parts) + sum(one is not None for one in (text, url, parent))
     if given != 1:
         raise ImageError(
-            "give exactly one photo", got=f"{given} photos", allowed="image (a file), image_base64, image_url or parent",
+            "give exactly one photo", got=f"{given} photos",
+            allowed="image (a file), image_base64, image_url or parent",
             code="missing_image" if not given else "too_many_images", param="image",
         )
     if text is not None:

@@ -80,6 +80,7 @@ def sealer_in(state: Path) -> Sealer:
     """
     path = state / MASTER_KEY
     try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             _make_key(path)
         if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -94,7 +95,6 @@ def sealer_in(state: Path) -> Sealer:
 
 def _make_key(path: Path) -> None:
     """Write a key whole or not at all; where two processes do so at once, both use the first one's."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     own = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(secrets.token_bytes(KEY_BYTES))

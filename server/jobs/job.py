@@ -45,7 +45,7 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a job shall do: the edit, whether its result is stored under its address, and what the request left unread."""
+    """What a job shall do: the edit, whether its result gets an address, and what of the request was not read."""
 
     request: EditRequest
     stored: bool = False

@@ -1,7 +1,7 @@
 """Jobs as they are kept: admitted, claimed under a lease, ended once, expired. Several processes may share the file.
 
-Whoever works on a job holds a lease and renews it; when its process dies, the lease runs out and another claims the job.
-Every change by a worker is made only while the job is still its own, so a job ends once whoever was slow.
+Whoever works on a job holds a lease and renews it; when its process dies, the lease runs out and another claims the
+job. Every change by a worker is made only while the job is still its own, so a job ends once whoever was slow.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _OPEN: Final = "('Pending', 'Processing')"
 
 
 class JobStore:
-    """The jobs of one state folder. Safe to share between threads. Pictures and words are sealed before they are kept."""
+    """The jobs of one state folder, pictures and words sealed. Safe to share between threads."""
 
     def __init__(
         self, path: Path, sealer: Sealer, keep_seconds: float, clock: Callable[[], float] = time.time
@@ -80,8 +80,8 @@ class JobStore:
             if found is None:
                 return None
             connection.execute(
-                "UPDATE jobs SET state = 'Processing', owner = ?, lease_until = ?, started = ?, attempts = attempts + 1 "
-                "WHERE id = ?", (owner, now + LEASE_SECONDS, now, found["id"]),
+                "UPDATE jobs SET state = 'Processing', owner = ?, lease_until = ?, started = ?, "
+                "attempts = attempts + 1 WHERE id = ?", (owner, now + LEASE_SECONDS, now, found["id"]),
             )
             return self._read(connection, "id = ?", found["id"])
 
@@ -173,9 +173,10 @@ class JobStore:
         return self._part(job, parts.RESULT)
 
     def due_webhook(self, retry_seconds: Callable[[int], float]) -> tuple[Job, Webhook, int] | None:
-        """Return a job whose end must be told now and which attempt that is; put it off by `retry_seconds` of the attempts made so far.
+        """Return a job whose end must be told now, and which attempt that is; the next one is put off.
 
-        So it is told again unless `webhook_done` is called: at least once.
+        `retry_seconds` of the attempts made so far says for how long. So it is told again unless `webhook_done` is
+        called: at least once.
         """
         now = self._clock()
         with self._database.transaction(durable=False) as connection:

@@ -37,7 +37,8 @@ def started_server(*arguments: str) -> Iterator[Started]:
         log = Path(folder) / "stderr"
         began = time.monotonic()
         with log.open("wb") as stderr:
-            process = subprocess.Popen(command("--port", "0", *arguments), stderr=stderr, cwd=ROOT)
+            own = () if "--state" in arguments else ("--state", str(Path(folder) / "state"))
+            process = subprocess.Popen(command("--port", "0", *own, *arguments), stderr=stderr, cwd=ROOT)
         try:
             port = _port(process, log, began + 30)
             yield Started(
