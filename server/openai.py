@@ -84,6 +84,7 @@ def _refuse_the_impossible(fields: Fields) -> None:
             "results have no such form", got=f"response_format={form}", allowed=", ".join(_FORMS),
             param="response_format",
         )
+    current_shelf().check(fields)
 
 
 def _previews(fields: Fields) -> int:

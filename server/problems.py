@@ -12,14 +12,14 @@ from typing import Any
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, SecurityError
 
-from edge_runtime.errors import BusyError, NanoedgeError, ProviderError, RouteError
+from edge_runtime.errors import BusyError, NanoedgeError, NothingKeptError, ProviderError, RouteError
 from server.node import current_node
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 UNEXPECTED = "Something went wrong in the server. Its log says what."
-_EXPECTED = (BusyError, RouteError, ProviderError)
+_EXPECTED = (BusyError, RouteError, ProviderError, NothingKeptError)
 """Happen in good order; a traceback in the log would tell nothing."""
 
 

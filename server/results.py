@@ -49,6 +49,11 @@ class Results:
         self._storage: Storage | None = None
         self._lock = threading.Lock()
 
+    def check(self) -> None:
+        """Raise NothingKeptError on a node that keeps no results."""
+        if self._state is None:
+            raise NothingKeptError("this node keeps no results", hint="start it with --state")
+
     def put(self, caller: str, picture: bytes, media_type: str) -> str:
         """Keep a picture and return its address."""
         digest = hashlib.sha256(picture).hexdigest()
@@ -89,17 +94,15 @@ class Results:
             return self._storage
 
     def _open(self) -> Storage:
-        if self._place is None and self._state is None:
-            raise NothingKeptError("this node keeps no results", hint="start it with --state or --store")
+        self.check()
         place = self._place or str((self._state or Path()) / "results")
         scheme = _SCHEME.match(place)
         storage: Storage = plugins.load("server.storages", scheme[1] if scheme else "folder")(place, self._state)
         return storage
 
     def _signature(self, name: str, until: int) -> str:
-        if self._state is None:
-            raise NothingKeptError("this node signs no links", hint="start it with --state")
-        return sealer_in(self._state).signature(f"{name}?{until}")
+        self.check()
+        return sealer_in(self._state or Path()).signature(f"{name}?{until}")
 
 
 def digest_of(address: str) -> str:

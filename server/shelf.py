@@ -21,6 +21,11 @@ class Shelf:
     caller: str
     base: str
 
+    def check(self, fields: Fields) -> None:
+        """Raise NothingKeptError for a request whose result could not be stored: before the work, not after it."""
+        if fields.flag("store") or fields.text("parent") is not None or fields.text("response_format") == "url":
+            self.results.check()
+
     def get(self, address: str) -> bytes:
         """Return the picture of an address; raises OptionError, UnknownError."""
         return self.results.get(self.caller, address)

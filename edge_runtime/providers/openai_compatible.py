@@ -40,7 +40,7 @@ class OpenAICompatible:
         fields = {"seed", "steps", "guidance", "negative"} if extensions else set()
         return Accepts(
             pictures=1 + MAX_REFERENCES, masks=True, fields=frozenset(fields),
-            repeats=settings.options["idempotency"] == "yes",
+            repeats=settings.options.get("idempotency") == "yes",
         )
 
     def edit(self, request: EditRequest, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
