@@ -55,6 +55,8 @@ def create_app(
     problems.register(app)
     app.before_request(_begin)
     app.after_request(_finish)
+    if settings.store is not None:
+        node.results.open()  # a place that can't be used is refused at the start
     app.extensions["nanoedge.answers"] = Answers()
     app.extensions["nanoedge.jobs"] = Jobs(node)
     for part in (edits, openai, routes, jobs, results_routes, models, health, page):

@@ -49,6 +49,10 @@ class Results:
         self._storage: Storage | None = None
         self._lock = threading.Lock()
 
+    def open(self) -> None:
+        """Open the place now; raises OptionError for one that can't be used."""
+        self._opened()
+
     def check(self) -> None:
         """Raise NothingKeptError on a node that keeps no results."""
         if self._state is None:

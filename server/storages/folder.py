@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -43,7 +44,8 @@ class Folder:
                 os.fsync(file.fileno())
             own.replace(path)
         except OSError as error:
-            own.unlink(missing_ok=True)
+            with suppress(OSError):  # perhaps it was never made
+                own.unlink()
             raise StateError(
                 "the result can't be stored", got=f"{self._folder}: {error.strerror}", hint="is the disk full?"
             ) from error

@@ -22,7 +22,8 @@ def test_only_the_same_owner_role_and_key_open_it() -> None:
     for opener, wrapped, owner, role, data in (
         (stranger, key, "job", "image", sealed), (sealer, other, "job", "image", sealed),
         (sealer, key, "jobs", "image", sealed), (sealer, key, "job", "mask", sealed),
-        (sealer, key, "job", "image", changed), (sealer, key, "job", "image", b""), (sealer, b"", "job", "image", sealed),
+        (sealer, key, "job", "image", changed), (sealer, key, "job", "image", b""),
+        (sealer, b"", "job", "image", sealed),
     ):  # fmt: skip
         with pytest.raises(StateError, match="can't be opened"):
             opener.open(wrapped, owner, role, data)

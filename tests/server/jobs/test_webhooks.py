@@ -19,7 +19,9 @@ LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
 def post(client: FlaskClient, photo: bytes, url: str) -> str:
-    fields = {"image": (BytesIO(photo), "p.jpg"), "instructions": "warmer", "webhook_secret": SECRET, "webhook_url": url}
+    fields = {
+        "image": (BytesIO(photo), "p.jpg"), "instructions": "warmer", "webhook_secret": SECRET, "webhook_url": url,
+    }
     answer = client.post("/v1/edits/jobs", data=fields)
     assert answer.status_code == 202, answer.get_data()
     polling_url: str = answer.get_json()["polling_url"]
