@@ -25,6 +25,7 @@ from edge_runtime.errors import (
     ProviderTimeoutError,
 )
 from edge_runtime.exchange import Exchange, Terms
+from edge_runtime.finishing import written
 from edge_runtime.limits import Limits
 from edge_runtime.pace import Pace
 from edge_runtime.provider import Accepts, Provider, ProviderSettings, RemotePicture, ResumableProvider
@@ -179,9 +180,7 @@ class Remote:
                 hint="try again, or use another model",
             ) from error
         natural = photo.source_format if photo.source_format in OUTPUT_FORMATS else "png"
-        encoded, media_type, more = images.encode(
-            photo.pixels, photo.has_alpha, request.output_format or natural, request.quality
-        )
+        encoded, media_type, more = written(photo.pixels, photo.has_alpha, natural, request)
         height, width = photo.pixels.shape[:2]
         return EditResult(
             image=encoded, media_type=media_type, width=width, height=height, plan=None, model=made.model,

@@ -62,6 +62,7 @@ def edit_request(fields: Fields) -> EditRequest:
         output_format=fields.text("output_format") or _accepted_format(),
         quality=fields.integer("quality", 90),
         **fields.placing(),
+        **fields.finishing(),
         references=tuple(upload(part, "reference") for part in fields.files("reference")) if paints else (),
         **(fields.painting() if paints else {}),
     )

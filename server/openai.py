@@ -72,6 +72,7 @@ def _edit_request(fields: Fields) -> EditRequest:
         # OpenAI counts from 0, our encoders from 1.
         quality=max(1, _compression(fields)),
         **fields.placing(),
+        **fields.finishing(),
         **({} if abilities is None else fields.painting()),
     )
 

@@ -19,6 +19,7 @@ from edge_runtime.exchange import Exchange, Form
 from edge_runtime.provider import Accepts, ProviderSettings, RemotePicture
 from edge_runtime.request import MAX_REFERENCES, EditRequest
 
+_FORMATS: Final = ("png", "jpeg", "webp")
 _GUIDANCE: Final = {"": ("guidance_scale", "true_cfg_scale"), "image": ("image_guidance_scale",)}
 
 
@@ -71,7 +72,7 @@ def _form(request: EditRequest, settings: ProviderSettings) -> Form:
         ("prompt", request.instruction or ""), ("model", settings.model), ("n", "1"),
         ("response_format", "b64_json"),
     ]  # fmt: skip
-    if request.output_format:
+    if request.output_format in _FORMATS:
         form.append(("output_format", request.output_format))
     if settings.options["extensions"] == "no":
         return [*form, ("size", "auto")]  # OpenAI has few sizes, and auto keeps the photo's proportions

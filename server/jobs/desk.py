@@ -6,20 +6,22 @@ import secrets
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from flask import current_app
 
-from edge_runtime.errors import NothingKeptError
-from edge_runtime.fetch import FetchPolicy
+from edge_runtime.errors import NothingKeptError, OptionError, UrlError
 from server.jobs.database import FILE
 from server.jobs.job import Claim, Job, State, Wanted
 from server.jobs.runner import Runner
 from server.jobs.store import JobStore
-from server.jobs.webhooks import Webhooks
 from server.jobs.work import Work
 from server.node import Node
 from server.sealing import sealer_in
+
+if TYPE_CHECKING:
+    from edge_runtime.fetch import FetchPolicy
+    from server.jobs.webhooks import Webhooks
 
 _AT_ONCE: Final = 1
 _AT_ONCE_WITH_PROVIDERS: Final = 4
@@ -74,9 +76,19 @@ class Jobs:
         job = store.job(name, caller)
         return job, store.picture(job), store.told(job)
 
-    @property
-    def webhook_policy(self) -> FetchPolicy:
+    def check_webhook(self, url: str) -> None:
+        """Raise OptionError for a webhook's address that is refused wherever its name leads to."""
+        from edge_runtime.fetch import check_url
+
+        try:
+            check_url(url, self._webhook_policy())
+        except UrlError as error:
+            raise OptionError(f"the webhook_url can't be used: {error}", param="webhook_url") from error
+
+    def _webhook_policy(self) -> FetchPolicy:
         """Return where webhooks may go."""
+        from edge_runtime.fetch import FetchPolicy
+
         networks = self._node.config.webhook_networks
         policy = FetchPolicy(seconds=_WEBHOOK_SECONDS, allow_addresses=networks)
         return replace(policy, allowed_ports=_ALL_PORTS) if networks else policy
@@ -106,6 +118,9 @@ class Jobs:
             return self._open
 
     def _begun(self) -> _Open:
+        # Imported here: a node without jobs must not pay for the HTTP client.
+        from server.jobs.webhooks import Webhooks
+
         node, state = self._node, self._node.config.state
         if state is None:
             raise NothingKeptError("this node keeps no jobs", hint="start it with --state")
@@ -118,7 +133,7 @@ class Jobs:
         work = Work(node=node, store=store, owner=secrets.token_hex(8))
         slots = _AT_ONCE_WITH_PROVIDERS if node.service.remotes else _AT_ONCE
         opened = _Open(
-            store=store, runner=Runner(work, slots, swept), webhooks=Webhooks(store, self.webhook_policy)
+            store=store, runner=Runner(work, slots, swept), webhooks=Webhooks(store, self._webhook_policy())
         )
         opened.runner.start()
         opened.webhooks.start()

@@ -89,3 +89,12 @@ class Outcome:
     state: State
     told: Mapping[str, Any]
     picture: bytes | None = field(default=None, repr=False)
+
+
+def state_of(job: Job, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a job's state as the API and webhooks tell it, without links; `told` is what is kept of its end."""
+    failed = job.state is State.ERROR
+    return {
+        "id": job.id, "status": job.state.value, "created": job.created, "ended": job.ended,
+        "result": dict(told) if told and not failed else None, "error": dict(told) if failed else None,
+    }

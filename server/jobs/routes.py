@@ -12,16 +12,14 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from edge_runtime.errors import NanoedgeError, OptionError, RepeatError, RouteError, UrlError
-from edge_runtime.fetch import check_url
+from edge_runtime.errors import NanoedgeError, RepeatError, RouteError
 from edge_runtime.request import EditRequest
 from server.caller import caller
 from server.edits import edit_request
 from server.fingerprint import fingerprint, idempotency_key
 from server.inputs import FORM_TYPES, Fields
 from server.jobs.desk import current_jobs
-from server.jobs.job import Claim, Job, State, Wanted, Webhook
-from server.jobs.webhooks import state_of
+from server.jobs.job import Claim, Job, State, Wanted, Webhook, state_of
 from server.node import current_node
 from server.shelf import current_shelf
 
@@ -111,10 +109,7 @@ def _webhook(fields: Fields) -> Webhook | None:
     url, secret = fields.text("webhook_url"), fields.text("webhook_secret")
     if url is None:
         return None
-    try:
-        check_url(url, current_jobs().webhook_policy)
-    except UrlError as error:
-        raise OptionError(f"the webhook_url can't be used: {error}", param="webhook_url") from error
+    current_jobs().check_webhook(url)
     return Webhook(url=url, secret=secret or "")
 
 

@@ -11,12 +11,11 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from edge_runtime.errors import NanoedgeError, UrlError
 from edge_runtime.fetch import FetchPolicy, tell
-from server.jobs.job import Job, Webhook
+from server.jobs.job import Job, Webhook, state_of
 from server.jobs.store import JobStore
 
 logger = logging.getLogger(__name__)
@@ -79,12 +78,3 @@ class Webhooks:
                 return
             logger.warning("the webhook of job %s was given up: %s", job.id, error.code)
         self._store.webhook_done(job.id)
-
-
-def state_of(job: Job, told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a job's state as the API and webhooks tell it, without links."""
-    failed = job.state.value == "Error"
-    return {
-        "id": job.id, "status": job.state.value, "created": job.created, "ended": job.ended,
-        "result": dict(told) if told and not failed else None, "error": dict(told) if failed else None,
-    }  # fmt: skip

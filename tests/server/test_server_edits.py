@@ -100,7 +100,7 @@ def test_openai_edit_with_a_plan_and_one_image_in_a_list(client: FlaskClient, ph
         ({"stream": "true", "partial_images": "4"}, "partial_images", "0 to 3"),
         ({"response_format": "pixels"}, "response_format", "b64_json, url"),
         ({"size": "huge"}, "size", "1024x768"),
-        ({"output_format": "tiff"}, "output_format", "jpeg, png, webp"),
+        ({"output_format": "tiff"}, "output_format", "jpeg, png, webp, avif"),
         ({"output_compression": "101"}, "output_compression", "0 to 100"),
         ({"prompt": ""}, "prompt", "empty"),
         ({"prompt": "warmer " * 1500}, "prompt", "500"),
