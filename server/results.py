@@ -19,6 +19,7 @@ from edge_runtime.errors import GoneError, NothingKeptError, OptionError, Unknow
 from server.sealing import MASTER_KEY, sealer_in
 
 LINK_SECONDS: Final = 3600.0
+_SWEEP_SECONDS: Final = 600.0
 _ADDRESS: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+)://")
 _SPACE_DIGITS: Final = 32
@@ -48,6 +49,7 @@ class Results:
         self._place, self._state, self._keep_seconds = place, state, keep_seconds
         self._storage: Storage | None = None
         self._lock = threading.Lock()
+        self._swept = time.monotonic()
 
     def open(self) -> None:
         """Open the place now; raises OptionError for one that can't be used."""
@@ -61,6 +63,8 @@ class Results:
     def put(self, caller: str, picture: bytes, media_type: str) -> str:
         """Keep a picture and return its address."""
         digest = hashlib.sha256(picture).hexdigest()
+        if time.monotonic() - self._swept > _SWEEP_SECONDS:
+            self.sweep()
         self._opened().put(_name(caller, digest), picture, media_type)
         return f"sha256:{digest}"
 
@@ -88,6 +92,7 @@ class Results:
 
     def sweep(self) -> None:
         """Remove what has been kept long enough."""
+        self._swept = time.monotonic()
         if self._storage is not None or (self._state is not None and (self._state / MASTER_KEY).exists()):
             self._opened().sweep(self._keep_seconds)
 

@@ -14,25 +14,18 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from edge_runtime.errors import BusyError, GoneError, RepeatError, ReusedKeyError, StateError, UnknownError
+from edge_runtime.errors import RepeatError, StateError
 from edge_runtime.receipts import Receipt
 from server.jobs import parts
 from server.jobs.database import Database
 from server.jobs.job import Claim, Job, Outcome, State, Wanted, Webhook
+from server.jobs.rows import OPEN, check_room, find_repeated, read, read_own
+from server.jobs.vault import Vault, drop
 from server.sealing import Sealer
 
 LEASE_SECONDS: Final = 10.0
-ALIKE_SECONDS: Final = 600.0
-"""A request like one of the same caller in this time is that one again."""
-
 TOMBSTONE_SECONDS: Final = 7 * 86400.0
 """How long it is known of an expired job that there was one."""
-
-MAX_OPEN: Final = 1000
-MAX_OPEN_PER_CALLER: Final = 100
-MAX_KEPT_BYTES: Final = 2 * 1024**3
-_COLUMNS: Final = "id, caller, state, created, expires, started, ended, attempts, provider, key"
-_OPEN: Final = "('Pending', 'Processing')"
 
 
 class JobStore:
@@ -42,7 +35,8 @@ class JobStore:
         self, path: Path, sealer: Sealer, keep_seconds: float, clock: Callable[[], float] = time.time
     ) -> None:
         """Open or make the file; an ended job is kept for `keep_seconds`. Raises StateError."""
-        self._database, self._sealer, self._clock = Database(path), sealer, clock
+        self._database, self._clock = Database(path), clock
+        self._vault = Vault(self._database, sealer)
         self._keep_seconds = keep_seconds
 
     def admit(self, wanted: Wanted, claim: Claim) -> Job:
@@ -53,18 +47,18 @@ class JobStore:
         given = parts.to_parts(wanted)
         name, now, size = secrets.token_hex(16), self._clock(), sum(map(len, given.values()))
         with self._database.transaction(durable=True) as connection:
-            if (known := self._known(connection, claim, now)) is not None:
+            if (known := find_repeated(connection, claim, now)) is not None:
                 return known
-            _check_room(connection, claim.caller, size)
-            key = self._sealer.new_key(name)
+            check_room(connection, claim.caller, size)
+            key = self._vault.new_key(name)
             connection.execute(
                 "INSERT INTO jobs (id, caller, state, created, expires, not_before, key, bytes, idempotency_key, "
                 "fingerprint) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (name, claim.caller, State.PENDING.value, now, now + self._keep_seconds, now, key, size,
+                (name, claim.caller, State.PENDING.value, now, now + self._keep_seconds, 0.0, key, size,
                  claim.idempotency_key, claim.fingerprint),
             )  # fmt: skip
-            self._put(connection, name, key, given)
-            return self._read(connection, "id = ?", name)
+            self._vault.put(connection, name, key, given)
+            return read(connection, name)
 
     def claim(self, owner: str, busy_with: Collection[str] = ()) -> Job | None:
         """Lease the next job to `owner`: the oldest that waits, or whose lease ran out. None when there is none.
@@ -83,7 +77,7 @@ class JobStore:
                 "UPDATE jobs SET state = 'Processing', owner = ?, lease_until = ?, started = ?, "
                 "attempts = attempts + 1 WHERE id = ?", (owner, now + LEASE_SECONDS, now, found["id"]),
             )
-            return self._read(connection, "id = ?", found["id"])
+            return read(connection, found["id"])
 
     def renew(self, name: str, owner: str) -> bool:
         """Renew a lease; false when the job is no longer the owner's: cancelled, or claimed by another."""
@@ -101,19 +95,19 @@ class JobStore:
                 "UPDATE jobs SET provider = ? WHERE id = ? AND owner = ? AND state = 'Processing' AND lease_until >= ?",
                 (provider, name, owner, self._clock()),
             ))
-            _drop(connection, name, parts.RECEIPT)
+            drop(connection, name, parts.RECEIPT)
 
     def taken(self, job: Job, receipt: Receipt) -> None:
         """Keep, durably, what leads back to an edit that a provider took. Also of a job that was lost meanwhile."""
         assert job.key is not None
         with self._database.transaction(durable=True) as connection:
-            self._put(connection, job.id, job.key, {parts.RECEIPT: json.dumps(dict(receipt)).encode()})
+            self._vault.put(connection, job.id, job.key, {parts.RECEIPT: json.dumps(dict(receipt)).encode()})
 
     def released(self, name: str) -> None:
         """Keep that nothing is to be expected from the provider."""
         with self._database.transaction(durable=True) as connection:
             connection.execute("UPDATE jobs SET provider = NULL WHERE id = ? AND state = 'Processing'", (name,))
-            _drop(connection, name, parts.RECEIPT)
+            drop(connection, name, parts.RECEIPT)
 
     def put_back(self, name: str, owner: str, seconds: float) -> None:
         """Let a job wait for at least `seconds` more; its present attempt doesn't count."""
@@ -134,7 +128,7 @@ class JobStore:
             changed = self._end(connection, outcome.state, "id = ? AND owner = ? AND state = 'Processing'",
                                 job.id, owner)
             if changed:
-                self._put(connection, job.id, job.key, kept)
+                self._vault.put(connection, job.id, job.key, kept)
                 size = sum(map(len, kept.values()))
                 connection.execute("UPDATE jobs SET bytes = ? WHERE id = ?", (size, job.id))
         return changed
@@ -142,9 +136,9 @@ class JobStore:
     def cancel(self, name: str, caller: str) -> Job:
         """End a job that has not ended, durably; raises RepeatError when it has, UnknownError or GoneError."""
         with self._database.transaction(durable=True) as connection:
-            changed = self._end(connection, State.CANCELLED, f"id = ? AND caller = ? AND state IN {_OPEN}",
+            changed = self._end(connection, State.CANCELLED, f"id = ? AND caller = ? AND state IN {OPEN}",
                                 name, caller)
-            job = self._own(connection, name, caller)
+            job = read_own(connection, name, caller)
         if not changed and job.state is not State.CANCELLED:
             raise RepeatError("the job has ended and can't be cancelled", got=job.state.value, code="job_ended")
         return job
@@ -152,25 +146,25 @@ class JobStore:
     def job(self, name: str, caller: str) -> Job:
         """Return a job of a caller; raises UnknownError, or GoneError for one that expired."""
         with self._database.transaction(durable=False) as connection:
-            return self._own(connection, name, caller)
+            return read_own(connection, name, caller)
 
     def wanted(self, job: Job) -> Wanted:
         """Return what a job shall do; raises StateError when it can't be opened."""
-        return parts.from_parts(self._parts(job))
+        return parts.from_parts(self._vault.parts(job))
 
     def receipt(self, job: Job) -> Receipt | None:
         """Return what leads back to the provider that took a job, if one did."""
-        part = self._part(job, parts.RECEIPT)
+        part = self._vault.part(job, parts.RECEIPT)
         return None if part is None else json.loads(part)
 
     def told(self, job: Job) -> Mapping[str, Any]:
         """Return what is told of a job's end; empty before and for a cancelled one."""
-        part = self._part(job, parts.OUTCOME)
+        part = self._vault.part(job, parts.OUTCOME)
         return {} if part is None else json.loads(part)
 
     def picture(self, job: Job) -> bytes | None:
         """Return the encoded result."""
-        return self._part(job, parts.RESULT)
+        return self._vault.part(job, parts.RESULT)
 
     def due_webhook(self, retry_seconds: Callable[[int], float]) -> tuple[Job, Webhook, int] | None:
         """Return a job whose end must be told now, and which attempt that is; the next one is put off.
@@ -189,8 +183,8 @@ class JobStore:
                 "UPDATE jobs SET webhook_due = ?, webhook_attempts = webhook_attempts + 1 WHERE id = ?",
                 (now + retry_seconds(found["webhook_attempts"]), found["id"]),
             )
-            job = self._read(connection, "id = ?", found["id"])
-        part = self._part(job, parts.WEBHOOK)
+            job = read(connection, found["id"])
+        part = self._vault.part(job, parts.WEBHOOK)
         if part is None:
             raise StateError("a job's webhook is missing", got=job.id)
         return job, parts.webhook(part), found["webhook_attempts"] + 1
@@ -199,25 +193,19 @@ class JobStore:
         """Keep that a webhook needs no more attempts."""
         with self._database.transaction(durable=True) as connection:
             connection.execute("UPDATE jobs SET webhook_due = NULL WHERE id = ?", (name,))
-            _drop(connection, name, parts.WEBHOOK)
-
-    def open_jobs(self) -> tuple[int, int]:
-        """Return how many jobs wait, and how many are worked on."""
-        with self._database.transaction(durable=False) as connection:
-            counted = dict(connection.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
-        return counted.get(State.PENDING.value, 0), counted.get(State.PROCESSING.value, 0)
+            drop(connection, name, parts.WEBHOOK)
 
     def sweep(self) -> int:
         """Shred what has expired, forget old tombstones; returns how many jobs were shredded."""
         now = self._clock()
         with self._database.transaction(durable=True) as connection:
             connection.execute(
-                f"DELETE FROM parts WHERE job IN (SELECT id FROM jobs WHERE expires <= ? AND state NOT IN {_OPEN})",
+                f"DELETE FROM parts WHERE job IN (SELECT id FROM jobs WHERE expires <= ? AND state NOT IN {OPEN})",
                 (now,),
             )
             shredded = connection.execute(
                 "UPDATE jobs SET state = 'Expired', key = NULL, fingerprint = NULL, idempotency_key = NULL, "
-                f"webhook_due = NULL, bytes = 0 WHERE expires <= ? AND state NOT IN ('Expired', {_OPEN[1:]}", (now,),
+                f"webhook_due = NULL, bytes = 0 WHERE expires <= ? AND state NOT IN ('Expired', {OPEN[1:]}", (now,),
             ).rowcount
             connection.execute(
                 "DELETE FROM jobs WHERE state = 'Expired' AND expires <= ?", (now - TOMBSTONE_SECONDS,)
@@ -229,24 +217,6 @@ class JobStore:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
-
-    def _known(self, connection: sqlite3.Connection, claim: Claim, now: float) -> Job | None:
-        if claim.idempotency_key is not None:
-            found = connection.execute(
-                "SELECT id, fingerprint FROM jobs WHERE caller = ? AND idempotency_key = ?",
-                (claim.caller, claim.idempotency_key),
-            ).fetchone()
-            if found is not None and found["fingerprint"] != claim.fingerprint:
-                raise ReusedKeyError(
-                    "this Idempotency-Key came with another request before", hint="use a new key for a new request"
-                )
-        else:
-            found = connection.execute(
-                "SELECT id FROM jobs WHERE caller = ? AND fingerprint = ? AND created > ? AND state NOT IN "
-                "('Error', 'Cancelled', 'Expired') AND idempotency_key IS NULL ORDER BY number DESC LIMIT 1",
-                (claim.caller, claim.fingerprint, now - ALIKE_SECONDS),
-            ).fetchone()
-        return None if found is None else self._read(connection, "id = ?", found["id"])
 
     def _end(self, connection: sqlite3.Connection, state: State, where: str, *values: object) -> bool:
         """End the job of a condition whose first value is its name, unless the condition finds none."""
@@ -261,54 +231,7 @@ class JobStore:
             connection.execute("DELETE FROM parts WHERE job = ? AND role <> ?", (name, parts.WEBHOOK))
         return bool(changed)
 
-    def _own(self, connection: sqlite3.Connection, name: str, caller: str) -> Job:
-        job = self._read(connection, "id = ? AND caller = ?", name, caller)
-        if job.state is State.EXPIRED:
-            raise GoneError("the job has expired, and its result with it", hint="send the request again")
-        return job
-
-    def _read(self, connection: sqlite3.Connection, where: str, *values: object) -> Job:
-        row = connection.execute(
-            f"SELECT {_COLUMNS}, (SELECT count(*) FROM jobs AS other WHERE other.state = 'Pending' AND "
-            f"other.number < jobs.number AND jobs.state = 'Pending') AS position FROM jobs WHERE {where}", values,
-        ).fetchone()
-        if row is None:
-            raise UnknownError("there is no such job", hint="use the polling_url as it was given, with the same key")
-        return Job(**{**dict(row), "state": State(row["state"])})
-
-    def _put(self, connection: sqlite3.Connection, name: str, key: bytes, given: Mapping[str, bytes]) -> None:
-        sealed = ((name, role, self._sealer.seal(key, name, role, data)) for role, data in given.items())
-        connection.executemany("INSERT OR REPLACE INTO parts (job, role, sealed) VALUES (?, ?, ?)", sealed)
-
-    def _part(self, job: Job, role: str) -> bytes | None:
-        return self._parts(job, role).get(role)
-
-    def _parts(self, job: Job, role: str = "%") -> dict[str, bytes]:
-        if job.key is None:
-            return {}
-        with self._database.transaction(durable=False) as connection:
-            rows = connection.execute(
-                "SELECT role, sealed FROM parts WHERE job = ? AND role LIKE ?", (job.id, role)
-            ).fetchall()
-        return {row["role"]: self._sealer.open(job.key, job.id, row["role"], row["sealed"]) for row in rows}
-
-
-def _drop(connection: sqlite3.Connection, name: str, role: str) -> None:
-    connection.execute("DELETE FROM parts WHERE job = ? AND role = ?", (name, role))
-
 
 def _only_own(changed: sqlite3.Cursor) -> None:
     if changed.rowcount != 1:
         raise RepeatError("the job was cancelled, or is done by another process now", code="job_lost")
-
-
-def _check_room(connection: sqlite3.Connection, caller: str, size: int) -> None:
-    """Raise BusyError when too many jobs are open or too many bytes are kept."""
-    count = f"SELECT count(*) FROM jobs WHERE state IN {_OPEN}"
-    open_jobs, own, kept = connection.execute(
-        f"SELECT ({count}), ({count} AND caller = ?), (SELECT coalesce(sum(bytes), 0) FROM jobs)", (caller,)
-    ).fetchone()
-    if own >= MAX_OPEN_PER_CALLER or open_jobs >= MAX_OPEN or kept + size > MAX_KEPT_BYTES:
-        error = BusyError("too many jobs are kept already", hint="try again when some have ended")
-        error.retry_after_seconds = 60
-        raise error

@@ -1,4 +1,4 @@
-"""The strip of versions in real headless Chromium: going back, branching, by mouse and by keyboard, in two languages."""
+"""The strip of versions in real headless Chromium: going back and branching, by mouse and keyboard, in two languages."""
 
 from __future__ import annotations
 

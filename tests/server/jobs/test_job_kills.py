@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from io import BytesIO
@@ -195,3 +197,31 @@ def test_sigterm_leaves_jobs_in_the_queue(
     with node.running() as server:
         assert ended(server, job, 10)["status"] == "Ready"
     assert len(origin.submissions) == 1
+
+
+def test_killed_at_random_moments_every_job_ends_once(
+    stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: bytes
+) -> None:
+    """Local and remote jobs side by side, six kills: each job has one end, and one submission at most."""
+    upstream = Upstream()
+    upstream.pending, upstream.submit_seconds, upstream.delivery_seconds = False, 0.2, 0.2
+    node, origin = beside(stack, tmp_path, monkeypatch, upstream.answer)
+    moments = random.Random(7)
+    with node.running() as server:
+        local = [admit(server, photo, size=f"{200 + number}") for number in range(10)]
+        wish = {"instructions": WISH, "fallback": "only"}
+        remote = [admit(server, photo, size=f"{200 + number}", **wish) for number in range(10)]
+        kill(server)
+    for _ in range(5):
+        with node.running() as server:
+            time.sleep(moments.uniform(0.0, 1.5))
+            kill(server)
+    with node.running() as server:
+        told = {job: ended(server, job) for job in (*local, *remote)}
+        assert all(told[job]["status"] == "Ready" for job in local)
+        for job in remote:
+            unsure = told[job]["status"] == "Error" and told[job]["error"]["code"] == "provider_unsure"
+            assert unsure or (told[job]["status"] == "Ready" and picture(server, job))
+    submitted = Counter(asked.headers["idempotency-key"] for asked in origin.submissions)
+    assert set(submitted) == set(remote) and set(submitted.values()) == {1}
+    assert node.files() <= KEPT

@@ -11,10 +11,11 @@ import pytest
 
 from edge_runtime.errors import BusyError, GoneError, RepeatError, ReusedKeyError, StateError, UnknownError
 from edge_runtime.request import EditRequest, Fallback, Size
-from server.jobs import store as store_module
+from server.jobs import rows
 from server.jobs.database import FILE
 from server.jobs.job import Claim, Job, Outcome, State, Wanted, Webhook
-from server.jobs.store import ALIKE_SECONDS, LEASE_SECONDS, TOMBSTONE_SECONDS, JobStore
+from server.jobs.rows import ALIKE_SECONDS
+from server.jobs.store import LEASE_SECONDS, TOMBSTONE_SECONDS, JobStore
 from server.sealing import MASTER_KEY, sealer_in
 
 PHOTO = b"a photograph " * 1000
@@ -207,8 +208,8 @@ def test_a_job_that_failed_does_not_stand_for_the_next(store: JobStore, state: S
 
 
 def test_room_is_bounded(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "MAX_OPEN_PER_CALLER", 2)
-    monkeypatch.setattr(store_module, "MAX_KEPT_BYTES", 4 * len(PHOTO))
+    monkeypatch.setattr(rows, "MAX_OPEN_PER_CALLER", 2)
+    monkeypatch.setattr(rows, "MAX_KEPT_BYTES", 4 * len(PHOTO))
     for number in range(2):
         store.admit(wanted(), claim(bytes([number])))
     with pytest.raises(BusyError) as full:
