@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -68,7 +67,7 @@ class Work:
         if job.attempts > MAX_ATTEMPTS and not record.held:
             return _failed(EngineError(f"the server ended {MAX_ATTEMPTS} times while it worked on this job"))
         wanted = self.store.wanted(job)
-        admission = Admission(self.node.lane, self.node.outgoing, lost)
+        admission = self.node.job_admission(job.caller, lost)
         try:
             admission.enter()
             result = self._edited(job, self._in_time(job, wanted.request, record), admission, record)
@@ -78,15 +77,12 @@ class Work:
             raise
         finally:
             admission.leave()
-        self.node.metrics.edited(result, admission.waited_seconds)
         return self._ready(job, wanted, result)
 
     def _edited(self, job: Job, request: EditRequest, admission: Admission, record: JobRecord) -> EditResult:
-        service, lost = self.node.service, admission.abandoned
         if job.provider is None:
-            return service.edit(request, admission, lost, record)
-        with admission.away() if job.provider in service.remotes else nullcontext():
-            return service.resumed(job.provider, self.store.receipt(job), request, lost, record)
+            return self.node.edited(request, admission, admission.abandoned, record)
+        return self.node.resumed(job.provider, self.store.receipt(job), request, admission, record)
 
     def _in_time(self, job: Job, request: EditRequest, record: JobRecord) -> EditRequest:
         """Return the request with what is left of its deadline; none for one that a provider has done already."""

@@ -1,4 +1,4 @@
-"""The strip of versions in real headless Chromium: going back and branching, by mouse and keyboard, in two languages."""
+"""The strip of versions in real headless Chromium: going back, branching, by mouse and keyboard, two languages."""
 
 from __future__ import annotations
 
