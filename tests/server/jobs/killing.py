@@ -69,7 +69,7 @@ def state(server: Started, job: str) -> dict[str, Any]:
     return dict(json.loads(answer.data))
 
 
-def ended(server: Started, job: str, seconds: float = 60.0) -> dict[str, Any]:
+def ended(server: Started, job: str, seconds: float = 180.0) -> dict[str, Any]:
     """Poll until the job has ended."""
     end = time.monotonic() + seconds
     while (told := state(server, job))["status"] in OPEN:

@@ -34,8 +34,8 @@ def stack() -> Iterator[ExitStack]:
 
 @pytest.fixture(scope="module")
 def large_photo() -> bytes:
-    """24 megapixels of noise over a gradient: a second to render, more to write as PNG."""
-    rows = np.linspace(0, 200, 6000, dtype=np.uint8) + np.random.default_rng(1).integers(0, 50, (4000, 6000), np.uint8)
+    """12 megapixels of noise over a gradient: half a second to render, more to write as PNG."""
+    rows = np.linspace(0, 200, 4000, dtype=np.uint8) + np.random.default_rng(1).integers(0, 50, (3000, 4000), np.uint8)
     stream = BytesIO()
     Image.fromarray(rows).convert("RGB").save(stream, "JPEG", quality=80)
     return stream.getvalue()
@@ -48,29 +48,38 @@ def in_the_middle_of(stage: str, seconds: dict[str, float]) -> float:
 
 
 @pytest.mark.parametrize("point", ["admitted", "leased", "inferring", "encoding"])
-def test_a_local_job_outlives_its_server(tmp_path: Path, large_photo: bytes, point: str) -> None:
+def test_a_local_job_outlives_its_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large_photo: bytes, point: str
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     node, fields = Node(tmp_path / "state"), {"output_format": "png"}
     with node.running() as server:
         timed = admit(server, large_photo, **fields)
-        known = ended(server, timed)
-        wanted, seconds = picture(server, timed), known["result"]["seconds"]
-        first = admit(server, large_photo, **fields, instructions="cooler")
-        second = admit(server, large_photo, **fields, deadline_ms="3000000")  # another body: not the one job again
-        watched = second if point == "admitted" else first
-        row = node.wait(watched, lambda row: row["state"] == ("Pending" if point == "admitted" else "Processing"))
-        if point in ("inferring", "encoding"):
-            stage = {"inferring": "render", "encoding": "encode"}[point]
-            time.sleep(max(0.0, row["started"] + in_the_middle_of(stage, seconds) - time.time()))
-        kill(server)
+        seconds = ended(server, timed)["result"]["seconds"]
+        wanted = picture(server, timed)
+        for again in range(5):
+            # Other bodies: the same ones would be the same jobs.
+            first = admit(server, large_photo, **fields, instructions="cooler", deadline_ms=f"{3_000_000 + again}")
+            second = admit(server, large_photo, **fields, deadline_ms=f"{3_000_000 + again}")
+            watched = second if point == "admitted" else first
+            node.wait(watched, lambda row: row["state"] == ("Pending" if point == "admitted" else "Processing"))
+            if point in ("inferring", "encoding"):
+                time.sleep(in_the_middle_of({"inferring": "render", "encoding": "encode"}[point], seconds))
+            if node.row(watched)["state"] in OPEN:
+                kill(server)
+                break
+            seconds = ended(server, first)["result"]["seconds"]  # it was quicker than before
     assert node.row(watched)["state"] in OPEN, "killed before its end"
     with node.running() as server:
         assert state(server, timed)["status"] == "Ready" and picture(server, timed) == wanted
         for job in (first, second):
             assert ended(server, job)["status"] == "Ready"
         assert picture(server, second) == wanted, "the same edit, whenever it was done"
-        assert node.row(first)["attempts"] == (1 if point == "admitted" else 2) or point == "admitted"
+        if point != "admitted":
+            assert node.row(first)["attempts"] == 2
         assert node.row(first)["roles"] == node.row(second)["roles"] == ["outcome", "result"], "no input is left"
-    assert node.files() <= KEPT
+    assert node.files() <= KEPT and not list((tmp_path / "tmp").iterdir())
 
 
 class Upstream:
@@ -195,7 +204,7 @@ def test_sigterm_leaves_jobs_in_the_queue(
     assert node.row(job)["state"] == "Pending" and "receipt" in node.row(job)["roles"]
     upstream.pending = False
     with node.running() as server:
-        assert ended(server, job, 10)["status"] == "Ready"
+        assert ended(server, job)["status"] == "Ready"
     assert len(origin.submissions) == 1
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 from io import BytesIO
@@ -16,7 +18,9 @@ from werkzeug.test import TestResponse
 
 from server.caller import set_caller
 from server.jobs.database import FILE
+from server.sealing import MASTER_KEY
 from tests.server.jobs.conftest import Made, ended
+from tests.server.started import ROOT, command
 
 JOBS = "/v1/edits/jobs"
 
@@ -151,3 +155,24 @@ def test_a_job_that_ends_the_process_each_time_is_given_up(made: Made, tmp_path:
         connection.execute("UPDATE jobs SET attempts = 3, state = 'Processing', owner = 'dead', lease_until = 1")
     told = ended(made(), url)
     assert told["error"]["code"] == "engine_failed" and "ended 3 times" in told["error"]["message"]
+
+
+def test_without_the_extra_the_answer_says_what_to_install(
+    made: Made, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = made()
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+    for path in (JOBS, "/edit"):
+        answer = post(client, photo, path, store="true")
+        assert answer.status_code == 501 and "pip install 'nanoedge[jobs]'" in answer.get_json()["detail"]
+    assert post(client, photo, "/edit").status_code == 200
+
+
+def test_a_server_does_not_start_on_jobs_of_a_newer_version(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE)) as connection:
+        connection.execute("PRAGMA user_version = 9")
+    (tmp_path / MASTER_KEY).write_bytes(b"k" * 32)
+    (tmp_path / MASTER_KEY).chmod(0o600)
+    arguments = command("--port", "0", "--state", str(tmp_path))
+    ended = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert ended.returncode == 11 and ended.stderr.count("\n") == 1 and "newer nanoedge" in ended.stderr
