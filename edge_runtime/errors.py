@@ -25,7 +25,7 @@
     │   ├── ProviderBusyError    503           it asks for patience, or is left alone after failures
     │   ├── ProviderTimeoutError 504           no answer in the time that there was
     │   └── UnsureError          502           nobody knows whether it did the edit
-    ├── StateError               500, exit 11  what the node keeps can't be read or written
+    ├── StateError               500, exit 12  what the node keeps can't be read or written
     │   └── NothingKeptError     501           the node was started without a place to keep things
     ├── GoneError                410           it was kept, and has expired
     ├── UnknownError             404           nothing of this name is kept, or it is somebody else's
@@ -222,7 +222,7 @@ class UnsureError(ProviderError):
 class StateError(NanoedgeError):
     """What the node keeps in its state folder can't be read or written."""
 
-    exit_code, default_code = 11, "bad_state"
+    exit_code, default_code = 12, "bad_state"
 
 
 class NothingKeptError(StateError):

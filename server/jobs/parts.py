@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from enum import Enum
 from typing import Any, Final
 
@@ -16,8 +16,7 @@ RESULT: Final = "result"
 OUTCOME: Final = "outcome"
 RECEIPT: Final = "receipt"
 WEBHOOK: Final = "webhook"
-INPUTS: Final = (OPTIONS, "image", "mask", "reference")
-"""Roles of inputs; those of references have a number behind."""
+_PICTURES: Final = ("image", "mask", "references")
 
 
 def to_parts(wanted: Wanted) -> dict[str, bytes]:
@@ -55,8 +54,12 @@ def webhook(part: bytes) -> Webhook:
 
 def _options(request: EditRequest) -> dict[str, Any]:
     named = ((member.name, getattr(request, member.name)) for member in fields(request))
-    pictures = ("image", "mask", "references")
-    return {name: _plain(value) for name, value in named if name not in pictures}
+    return {name: _plain(value) for name, value in named if name not in _PICTURES and not _is_given(value)}
+
+
+def _is_given(value: Any) -> bool:
+    """Say whether a member is no wish of the request but a rule for it: whoever runs the job finds the present one."""
+    return is_dataclass(value) and not isinstance(value, Size)
 
 
 def _plain(value: Any) -> Any:

@@ -37,8 +37,9 @@ def started_server(*arguments: str) -> Iterator[Started]:
         log = Path(folder) / "stderr"
         began = time.monotonic()
         with log.open("wb") as stderr:
-            own = () if "--state" in arguments else ("--state", str(Path(folder) / "state"))
-            process = subprocess.Popen(command("--port", "0", *own, *arguments), stderr=stderr, cwd=ROOT)
+            process = subprocess.Popen(
+                command("--port", "0", "--state", str(Path(folder) / "state"), *arguments), stderr=stderr, cwd=ROOT
+            )
         try:
             port = _port(process, log, began + 30)
             yield Started(

@@ -175,4 +175,4 @@ def test_a_server_does_not_start_on_jobs_of_a_newer_version(tmp_path: Path) -> N
     (tmp_path / MASTER_KEY).chmod(0o600)
     arguments = command("--port", "0", "--state", str(tmp_path))
     ended = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert ended.returncode == 11 and ended.stderr.count("\n") == 1 and "newer nanoedge" in ended.stderr
+    assert ended.returncode == 12 and ended.stderr.count("\n") == 1 and "newer nanoedge" in ended.stderr
