@@ -1,8 +1,8 @@
 """HTTP with a provider: the one place that retries, keeps the deadline, and gives up when nobody waits any more.
 
-A request is tried again after 429, 500, 502, 503 and a connection that was never made. One that may have been taken and
-not answered (504, a timeout, a lost connection) is tried again only where asking twice costs nothing. All attempts of a
-submission carry the same Idempotency-Key.
+A request is tried again after 429, 500, 502, 503, a 409 that says when (the same request is being worked on there), and
+a connection that was never made. One that may have been taken and not answered (504, a timeout, a lost connection) is
+tried again only where asking twice costs nothing. All attempts of a submission carry the same Idempotency-Key.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ LONGEST_POLL_SECONDS: Final = 3.0
 _LOOK_AROUND_SECONDS: Final = 0.1
 _TEMPORARY: Final = (429, 500, 502, 503)
 _UNSURE: Final = 504
+_CONFLICT: Final = 409
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _EVERYWHERE: Final = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _TOLD_CHARACTERS: Final = 200
@@ -180,7 +181,7 @@ class Exchange:
                 continue
             if answer.status < 300:
                 return self._json(answer)
-            if last or not (answer.status in _TEMPORARY or (again and answer.status == _UNSURE)):
+            if last or not (_is_temporary(answer) or (again and answer.status == _UNSURE)):
                 raise self._refusal(answer)
             self._wait_as_told(answer, FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
         raise AssertionError("the last attempt returns or raises")
@@ -198,7 +199,7 @@ class Exchange:
             return self._moderation(got)
         if answer.status in (401, 403):
             return self._error(ProviderKeyError, "does not accept the configured key", got=got)
-        if answer.status in (429, 503):
+        if answer.status in (429, 503) or _is_running(answer):
             error = self._error(ProviderBusyError, "has no capacity for this edit now", got=got)
             error.retry_after_seconds = round(retry_after(answer) or 0) or 1
             return error
@@ -264,6 +265,15 @@ class Exchange:
         """Return the provider's words for a message of ours: one short line, without the key."""
         line = " ".join(str(text).split())
         return (line.replace(self._terms.secret, "***") if self._terms.secret else line)[:_TOLD_CHARACTERS]
+
+
+def _is_temporary(answer: Answer) -> bool:
+    return answer.status in _TEMPORARY or _is_running(answer)
+
+
+def _is_running(answer: Answer) -> bool:
+    """Say whether the same request is being worked on there, as another nanoedge says under one Idempotency-Key."""
+    return answer.status == _CONFLICT and retry_after(answer) is not None
 
 
 def _origin(url: str) -> tuple[str, str, int]:

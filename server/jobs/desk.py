@@ -59,7 +59,7 @@ class Jobs:
         """End a job early."""
         opened = self._opened()
         job = opened.store.cancel(name, caller)
-        opened.runner.lose(name)
+        opened.runner.cancel(name)
         return job
 
     def job(self, name: str, caller: str) -> tuple[Job, Mapping[str, Any], float]:

@@ -29,6 +29,6 @@ class JobRecord:
         self.held = True
 
     def released(self) -> None:
-        """Keep it."""
-        self._store.released(self._job.id)
+        """Keep it; raises RepeatError when the job is no longer ours to do."""
+        self._store.released(self._job.id, self._owner)
         self.held = False

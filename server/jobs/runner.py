@@ -44,7 +44,7 @@ class Runner:
         """Look for a job now."""
         self._news.set()
 
-    def lose(self, name: str) -> None:
+    def cancel(self, name: str) -> None:
         """Give a job up that was cancelled, if it is worked on here."""
         with self._changed:
             if name in self._running:
@@ -85,8 +85,8 @@ class Runner:
                 self._news.wait(_IDLE_SECONDS)
                 continue
             with self._changed:
-                lost = self._running[job.id] = threading.Event()
-            threading.Thread(target=self._do, args=(job, lost), name="job", daemon=True).start()
+                cancelled = self._running[job.id] = threading.Event()
+            threading.Thread(target=self._do, args=(job, cancelled), name="job", daemon=True).start()
 
     def _claimed(self, busy_with: tuple[str, ...]) -> Job | None:
         try:
@@ -95,10 +95,10 @@ class Runner:
             logger.error("no job could be claimed: %s", error)
             return None
 
-    def _do(self, job: Job, lost: threading.Event) -> None:
+    def _do(self, job: Job, cancelled: threading.Event) -> None:
         began = time.monotonic()
         try:
-            self._work.do(job, lost.is_set)
+            self._work.do(job, cancelled.is_set)
         except NanoedgeError as error:  # its lease runs out, and it is claimed again
             logger.error("the job %s could not be brought to its end: %s", job.id, error)
         finally:
@@ -126,6 +126,8 @@ class Runner:
     def _renew(self) -> None:
         with self._changed:
             running = dict(self._running)
-        for name, lost in running.items():
-            if not self._work.store.renew(name, self._work.owner):
-                lost.set()
+        for name, cancelled in running.items():
+            # A job that another process claimed is let be: giving it up would take the edit back from its provider, for
+            # which that process waits now. What comes of it here is dropped.
+            if not self._work.store.renew(name, self._work.owner) and self._work.store.cancelled(name):
+                cancelled.set()

@@ -88,6 +88,11 @@ class JobStore:
             )
             return changed.rowcount == 1
 
+    def cancelled(self, name: str) -> bool:
+        """Say whether a job was cancelled."""
+        with self._database.transaction(durable=False) as connection:
+            return read(connection, name).state is State.CANCELLED
+
     def asking(self, name: str, owner: str, provider: str) -> None:
         """Keep, durably, that a provider is about to be asked; raises RepeatError when the job is another's."""
         with self._database.transaction(durable=True) as connection:
@@ -103,10 +108,12 @@ class JobStore:
         with self._database.transaction(durable=True) as connection:
             self._vault.put(connection, job.id, job.key, {parts.RECEIPT: json.dumps(dict(receipt)).encode()})
 
-    def released(self, name: str) -> None:
-        """Keep that nothing is to be expected from the provider."""
+    def released(self, name: str, owner: str) -> None:
+        """Keep that nothing is to be expected from the provider; raises RepeatError when the job is another's."""
         with self._database.transaction(durable=True) as connection:
-            connection.execute("UPDATE jobs SET provider = NULL WHERE id = ? AND state = 'Processing'", (name,))
+            _only_own(connection.execute(
+                "UPDATE jobs SET provider = NULL WHERE id = ? AND owner = ? AND state = 'Processing'", (name, owner)
+            ))
             drop(connection, name, parts.RECEIPT)
 
     def put_back(self, name: str, owner: str, seconds: float) -> None:

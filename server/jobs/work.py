@@ -47,11 +47,11 @@ class Work:
     owner: str
     clock: Callable[[], float] = time.time
 
-    def do(self, job: Job, lost: Callable[[], bool]) -> None:
-        """Bring a claimed job to its end, or put it back; nothing when `lost` says that it is no longer ours."""
+    def do(self, job: Job, cancelled: Callable[[], bool]) -> None:
+        """Bring a claimed job to its end, or put it back. `cancelled` is asked often."""
         try:
             record = JobRecord(self.store, job, self.owner, self.store.receipt(job))
-            outcome = self._outcome(job, record, lost)
+            outcome = self._outcome(job, record, cancelled)
         except AbandonedError:
             return
         except Exception as error:  # noqa: BLE001 - the boundary of this thread: what it met is told in the job
@@ -62,12 +62,12 @@ class Work:
         else:
             self.store.finish(job, self.owner, outcome)
 
-    def _outcome(self, job: Job, record: JobRecord, lost: Callable[[], bool]) -> Outcome | float:
+    def _outcome(self, job: Job, record: JobRecord, cancelled: Callable[[], bool]) -> Outcome | float:
         """Return how the job ended, or in how many seconds to try again."""
         if job.attempts > MAX_ATTEMPTS and not record.held:
             return _failed(EngineError(f"the server ended {MAX_ATTEMPTS} times while it worked on this job"))
         wanted = self.store.wanted(job)
-        admission = self.node.job_admission(job.caller, lost)
+        admission = self.node.job_admission(job.caller, cancelled)
         try:
             admission.enter()
             result = self._edited(job, self._in_time(job, wanted.request, record), admission, record)

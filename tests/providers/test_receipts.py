@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_runtime.errors import ModerationError, NanoedgeError, ProviderError, UnsureError
+from edge_runtime.errors import (
+    ModerationError,
+    NanoedgeError,
+    ProviderBusyError,
+    ProviderError,
+    ProviderRequestError,
+    UnsureError,
+)
 from edge_runtime.receipts import Receipt
 from edge_runtime.request import EditRequest
 from edge_runtime.service import EditService
@@ -120,3 +127,16 @@ def test_a_central_that_knows_repetitions_may_be_asked_again(placed: Place, aski
 def test_a_provider_that_is_no_longer_configured(asking: Asking) -> None:
     with pytest.raises(UnsureError):
         EditService([]).resumed("central", {"polling_url": "https://x"}, asking(), lambda: False, Notes())
+
+
+def test_a_central_that_still_works_on_the_same_request_is_waited_for(placed: Place, asking: Asking) -> None:
+    origin, remote = placed("openai")
+    running = Reply(409, {"error": {"message": "the same request is being worked on"}}, {"Retry-After": "0"})
+    origin.script.extend([running, running])
+    assert remote.edit(asking()).image and len(origin.submissions) == 3
+    origin.script.extend([running] * 4)
+    with pytest.raises(ProviderBusyError):
+        remote.edit(asking())
+    origin.script.append(Reply(409, {"error": {"message": "another kind of conflict"}}))
+    with pytest.raises(ProviderRequestError):
+        remote.edit(asking())

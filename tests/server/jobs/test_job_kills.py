@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,7 +20,8 @@ from PIL import Image
 
 from tests.providers.origin import Asked, Origin, Reply, started
 from tests.providers.protocols import KEY, PROTOCOLS
-from tests.server.jobs.killing import OPEN, Node, admit, ended, kill, picture, state
+from tests.server.jobs.killing import HTTP, OPEN, Node, admit, ended, kill, picture, state
+from tests.server.started import started_server
 
 pytestmark = pytest.mark.slow
 
@@ -83,20 +86,21 @@ def test_a_local_job_outlives_its_server(
 
 
 class Upstream:
-    """A provider of the kind bfl whose jobs are Pending, and whose pictures are late, as long as the test says."""
+    """A provider whose jobs are Pending, and whose pictures are late, as long as the test says."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str = "bfl") -> None:
         self.submit_seconds = self.delivery_seconds = 0.0
         self.pending = True
+        self._kind = kind
 
     def answer(self, server: Origin, asked: Asked) -> Reply:
-        reply = PROTOCOLS["bfl"].answer(server, asked)
+        reply = PROTOCOLS[self._kind].answer(server, asked)
         if asked.method == "POST":
             return Reply(reply.status, reply.body, seconds=self.submit_seconds)
-        if asked.path.startswith("/delivery/"):
+        if asked.path.startswith(("/delivery/", "/files/")):
             return Reply(reply.status, reply.body, reply.headers, seconds=self.delivery_seconds)
         if self.pending:
-            return Reply(body={"status": "Pending", "result": None})
+            return Reply(body={"status": {"bfl": "Pending", "replicate": "processing"}[self._kind]})
         return reply
 
 
@@ -189,23 +193,90 @@ def test_a_central_that_knows_repetitions_is_asked_again_under_the_same_key(
     assert keys == [job, job], "twice under one key: the central does it once"
 
 
+def test_another_nanoedge_as_central_does_it_once(
+    stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large_photo: bytes
+) -> None:
+    """The edge is killed while the central works for it, and asks again while that may still be so."""
+    central = stack.enter_context(started_server())
+    node, _ = beside(
+        stack, tmp_path, monkeypatch, PROTOCOLS["openai"].answer, kind="openai-compatible", model="nano-banana",
+        base_url=f"{central.url}/v1", options={"idempotency": "yes"},
+    )  # fmt: skip
+    with node.running() as server:
+        job = admit(server, large_photo, instructions="black and white", model="central", fallback="only")
+        node.wait(job, lambda row: row["provider"] == "central")
+        time.sleep(0.5)
+        kill(server)
+    assert node.row(job)["state"] in OPEN
+    with node.running() as server:
+        assert ended(server, job)["status"] == "Ready"
+    counted = HTTP.request("GET", f"{central.url}/metrics").data.decode()
+    runs = re.search(r'imgedit_edit_duration_seconds_count\{[^}]*stage="encode"[^}]*\} (\S+)', counted)
+    assert runs and float(runs[1]) == 1
+
+
+REPLICATE = {"kind": "replicate", "model": PROTOCOLS["replicate"].model}
+"""It has a call that takes an edit back, which nobody may make who only ends."""
+
+
 def test_sigterm_leaves_jobs_in_the_queue(
     stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: bytes
 ) -> None:
     """What a provider has is neither waited for nor taken back; it is fetched after the next start."""
-    upstream = Upstream()
-    node, origin = beside(stack, tmp_path, monkeypatch, upstream.answer)
+    upstream = Upstream("replicate")
+    node, origin = beside(stack, tmp_path, monkeypatch, upstream.answer, **REPLICATE)
     with node.running() as server:
         job = admit(server, photo, instructions=WISH, fallback="only")
-        was_asked(origin, "get_result")
+        was_asked(origin, "/predictions/p")
         began = time.monotonic()
         server.process.terminate()
-        assert server.process.wait(20) == 0 and time.monotonic() - began < 15
+        assert server.process.wait(30) == 0 and time.monotonic() - began < 25
     assert node.row(job)["state"] == "Pending" and "receipt" in node.row(job)["roles"]
     upstream.pending = False
     with node.running() as server:
         assert ended(server, job)["status"] == "Ready"
-    assert len(origin.submissions) == 1
+    assert len(origin.submissions) == 1 and not was_taken_back(origin)
+
+
+def was_taken_back(origin: Origin) -> bool:
+    return any(asked.path.endswith("/cancel") for asked in origin.asked)
+
+
+def test_a_cancelled_job_is_taken_back_from_its_provider(
+    stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: bytes
+) -> None:
+    node, origin = beside(stack, tmp_path, monkeypatch, Upstream("replicate").answer, **REPLICATE)
+    with node.running() as server:
+        job = admit(server, photo, instructions=WISH, fallback="only")
+        was_asked(origin, "/predictions/p")
+        assert HTTP.request("POST", f"{server.url}/v1/edits/jobs/{job}/cancel").json()["status"] == "Cancelled"
+        was_asked(origin, "/cancel")
+        assert state(server, job)["status"] == "Cancelled"
+
+
+def test_a_server_that_hangs_loses_its_job_to_another_and_does_no_harm_when_it_wakes(
+    stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: bytes
+) -> None:
+    """Two servers on one state folder; the first is stopped for longer than its lease."""
+    upstream = Upstream("replicate")
+    node, origin = beside(stack, tmp_path, monkeypatch, upstream.answer, **REPLICATE)
+    with node.running() as first:
+        job = admit(first, photo, instructions=WISH, fallback="only")
+        was_asked(origin, "/predictions/p")
+        owner = node.row(job)["owner"]
+        first.process.send_signal(signal.SIGSTOP)
+        try:
+            with node.running() as second:
+                node.wait(job, lambda row: row["owner"] not in (owner, None))
+                first.process.send_signal(signal.SIGCONT)
+                time.sleep(5)  # the first one renews its leases in this time, and finds that it lost one
+                assert state(second, job)["status"] == "Processing" and not was_taken_back(origin)
+                upstream.pending = False
+                told = ended(second, job)
+                assert told["status"] == "Ready" and state(first, job)["result"]["width"] == 600
+        finally:
+            first.process.send_signal(signal.SIGCONT)
+    assert len(origin.submissions) == 1 and not was_taken_back(origin)
 
 
 def test_killed_at_random_moments_every_job_ends_once(
