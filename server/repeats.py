@@ -139,6 +139,11 @@ def once(view: _View) -> _View:
     return cast(_View, answered)
 
 
+def may_repeat() -> bool:
+    """Say whether the current request, which has no Idempotency-Key, counts as an earlier one with the same body."""
+    return _is_watched() and not _is_first()
+
+
 def _is_watched() -> bool:
     """Say whether a request without a key counts: of a known caller, or of a library that says when it tries again."""
     if request.cache_control.no_cache:

@@ -55,11 +55,16 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """By whom and under what a job is asked for. `fingerprint` is the SHA-256 of the request's body."""
+    """By whom and under what a job is asked for.
+
+    `fingerprint` is the SHA-256 of the request's body. `may_repeat`: without a key it counts as an earlier request with
+    the same body.
+    """
 
     caller: str
     fingerprint: bytes
     idempotency_key: str | None = None
+    may_repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

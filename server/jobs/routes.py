@@ -21,6 +21,7 @@ from server.inputs import FORM_TYPES, Fields
 from server.jobs.desk import current_jobs
 from server.jobs.job import Claim, Job, State, Wanted, Webhook, state_of
 from server.node import current_node
+from server.repeats import may_repeat
 from server.shelf import current_shelf
 
 blueprint = Blueprint("jobs", __name__)
@@ -44,7 +45,10 @@ def respond_async() -> Response | None:
 @blueprint.post(_PATH)
 def admit() -> Response:
     """Keep an edit like those of `POST /edit`, and do it when its turn comes."""
-    claim = Claim(caller=caller(), fingerprint=fingerprint(request), idempotency_key=idempotency_key(request))
+    claim = Claim(
+        caller=caller(), fingerprint=fingerprint(request), idempotency_key=idempotency_key(request),
+        may_repeat=may_repeat(),
+    )
     fields = Fields.of(request, "application/json", *FORM_TYPES)
     wanted = edit_request(fields)
     _refuse_the_impossible(wanted)

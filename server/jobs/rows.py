@@ -51,6 +51,8 @@ def find_repeated(connection: sqlite3.Connection, claim: Claim, now: float) -> J
             raise ReusedKeyError(
                 "this Idempotency-Key came with another request before", hint="use a new key for a new request"
             )
+    elif not claim.may_repeat:
+        return None
     else:
         found = connection.execute(
             "SELECT id FROM jobs WHERE caller = ? AND fingerprint = ? AND created > ? AND idempotency_key IS NULL "

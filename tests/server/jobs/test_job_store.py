@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def wanted(**changes: object) -> Wanted:
 
 
 def claim(body: bytes = b"body", key: str | None = None, caller: str = "anna") -> Claim:
-    return Claim(caller=caller, fingerprint=body, idempotency_key=key)
+    return Claim(caller=caller, fingerprint=body, idempotency_key=key, may_repeat=True)
 
 
 def ready(picture: bytes = b"picture") -> Outcome:
@@ -195,6 +196,7 @@ def test_the_same_request_is_the_same_job(store: JobStore, clock: Clock) -> None
         store.admit(wanted(), claim(b"another body", key="k"))
     bare = store.admit(wanted(), claim())
     assert bare.id != keyed.id and store.admit(wanted(), claim()).id == bare.id
+    assert store.admit(wanted(), replace(claim(), may_repeat=False)).id != bare.id
     clock.now += ALIKE_SECONDS + 1
     assert store.admit(wanted(), claim()).id != bare.id
     assert store.admit(wanted(), claim(key="k")).id == keyed.id, "a key is good for as long as its job is kept"
