@@ -27,6 +27,8 @@ pytestmark = pytest.mark.slow
 
 WISH = "replace the cup with a sleeping cat"
 KEPT = {"jobs.sqlite", "master.key"}
+LIBRARIES = {".ses"}
+"""In the folder for temporary files: ONNX Runtime notes there when it first began, one file for all processes."""
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_a_local_job_outlives_its_server(
         if point != "admitted":
             assert node.row(first)["attempts"] == 2
         assert node.row(first)["roles"] == node.row(second)["roles"] == ["outcome", "result"], "no input is left"
-    assert node.files() <= KEPT and not list((tmp_path / "tmp").iterdir())
+    assert node.files() <= KEPT and {path.name for path in (tmp_path / "tmp").iterdir()} <= LIBRARIES
 
 
 class Upstream:
