@@ -19,7 +19,7 @@ from edge_runtime.request import AUTO, DEFAULT_MODEL, EditRequest, EditResult, F
 if TYPE_CHECKING:
     from edge_runtime.editor import Editor
 
-_FORMATS: Final = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
+_FORMATS: Final = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".avif": "avif"}
 _MEMORY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(MB|GB)", re.IGNORECASE)
 _UNITS: Final = {"MB": 10**6, "GB": 10**9}
 
@@ -27,7 +27,7 @@ _UNITS: Final = {"MB": 10**6, "GB": 10**9}
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="PHOTO... INSTRUCTION")
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
-              help="Where the result goes: .jpg, .png or .webp.")
+              help="Where the result goes: .jpg, .png, .webp or .avif.")
 @click.option("--plan", "plan_json", help="An edit plan as JSON (or @FILE) instead of an instruction.")
 @click.option("--mask", type=click.Path(dir_okay=False, path_type=Path),
               help="A picture that is transparent, or white on black, where the edit belongs.")
@@ -36,7 +36,9 @@ _UNITS: Final = {"MB": 10**6, "GB": 10**9}
               help="Remote providers as JSON; with --model auto or a provider's name.")
 @click.option("--fallback", help="Whether the edit may go to a provider: never, allow or only.")
 @click.option("--size", default="auto", show_default=True, help="Fit into this many pixels: 1024 or 1024x768.")
-@click.option("--quality", default=90, show_default=True, help="JPEG and WebP quality, 1 to 100.")
+@click.option("--quality", default=90, show_default=True, help="Quality of JPEG, WebP and AVIF, 1 to 100.")
+@click.option("--sharpen", default=0.0, help="Sharpen the result, 0 to 1.")
+@click.option("--profile", default="none", show_default=True, help="Colour profile to write: none or srgb.")
 @click.option("--steps", type=int, help="Passes of a model that paints; fewer are faster.")
 @click.option("--seed", type=int, help="Repeat a picture; without one it is drawn and printed.")
 @click.option("--guidance", multiple=True, metavar="[NAME=]NUMBER",
@@ -48,7 +50,7 @@ _UNITS: Final = {"MB": 10**6, "GB": 10**9}
 def edit(
     inputs: tuple[str, ...], output: Path, plan_json: str | None, mask: Path | None, model: str, size: str,
     quality: int, steps: int | None, seed: int | None, guidance: tuple[str, ...], negative: str | None, preview: bool,
-    memory: str | None, as_json: bool, providers: Path | None, fallback: str | None,
+    memory: str | None, as_json: bool, providers: Path | None, fallback: str | None, sharpen: float, profile: str,
 ) -> None:
     """Edit a photo as an instruction says: nanoedge edit photo.jpg "warmer, blur the background" -o out.jpg
 
@@ -61,6 +63,7 @@ def edit(
         plan=None if plan_json is None else _plan_data(plan_json), size=Size.parse(size),
         output_format=_output_format(output), quality=quality, steps=steps, seed=seed, guidance=_guidance(guidance),
         negative=negative, previews=preview, fallback=Fallback.parse(fallback) if fallback else None,
+        sharpen=sharpen, profile=profile,
     )
     if model == AUTO or providers is not None:
         result = _routed(replace(request, model=model), providers)

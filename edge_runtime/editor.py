@@ -19,6 +19,7 @@ from edge_runtime.diffusion.memory import BASE_BYTES, parts, peak_bytes
 from edge_runtime.engine import engine_for
 from edge_runtime.errors import PlanError
 from edge_runtime.family import Abilities, Family, Mask, Model, Painter, Pixels, Planner, Prompt
+from edge_runtime.finishing import written
 from edge_runtime.generators import finished, retold
 from edge_runtime.machine import Machine
 from edge_runtime.options import check_painting, refuse_painting
@@ -153,8 +154,8 @@ class Editor:
         self, request: EditRequest, photo: images.Photo, pixels: Pixels, clock: _StageClock, *, has_alpha: bool,
         warnings: tuple[str, ...], plan: Plan | None = None, seed: int | None = None,
     ) -> EditResult:
-        output_format = request.output_format or _natural_format(photo.source_format, has_alpha)
-        encoded, media_type, more = images.encode(pixels, has_alpha, output_format, request.quality)
+        natural = _natural_format(photo.source_format, has_alpha)
+        encoded, media_type, more = written(pixels, has_alpha, natural, request)
         return EditResult(
             image=encoded, media_type=media_type, width=pixels.shape[1], height=pixels.shape[0], plan=plan,
             model=self.artifact.manifest.name, version=self.artifact.version, seconds=clock.stop(),

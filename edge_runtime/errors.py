@@ -25,8 +25,14 @@
     │   ├── ProviderKeyError     502           it doesn't accept the key
     │   ├── ModerationError      422           it refuses the picture or the words
     │   ├── ProviderBusyError    503           it asks for patience, or is left alone after failures
-    │   └── ProviderTimeoutError 504           no answer in the time that there was
+    │   ├── ProviderTimeoutError 504           no answer in the time that there was
+    │   └── UnsureError          502           nobody knows whether it did the edit
     ├── StateError               500, exit 12  what the node keeps can't be read or written
+    │   └── NothingKeptError     501           the node was started without a place to keep things
+    ├── GoneError                410           it was kept, and has expired
+    ├── UnknownError             404           nothing of this name is kept, or it is somebody else's
+    ├── RepeatError              409           the same request is being worked on, or the job has ended
+    │   └── ReusedKeyError       422           an Idempotency-Key that came with another body before
     ├── AccessError              401, exit 11  no API key, or one that doesn't hold
     │   ├── ScopeError           403           the key is not for this
     │   └── RateError            429           the key was used too often (server/buckets.py)
@@ -224,6 +230,12 @@ class ProviderTimeoutError(ProviderError):
     status, default_code = 504, "provider_timeout"
 
 
+class UnsureError(ProviderError):
+    """The provider was asked, and nobody knows whether it did the edit."""
+
+    default_code = "provider_unsure"
+
+
 class StateError(NanoedgeError):
     """What the node keeps in its state folder can't be read or written."""
 
@@ -240,6 +252,34 @@ class ScopeError(AccessError):
     """The API key is not for what was asked."""
 
     status, default_code = 403, "scope_missing"
+class NothingKeptError(StateError):
+    """The node was started without a place to keep things."""
+
+    status, default_code = 501, "nothing_kept"
+
+
+class GoneError(NanoedgeError):
+    """It was kept here, and has expired."""
+
+    status, default_code = 410, "expired"
+
+
+class UnknownError(NanoedgeError):
+    """Nothing of this name is kept here, or it is somebody else's."""
+
+    status, default_code = 404, "not_found"
+
+
+class RepeatError(NanoedgeError):
+    """The same request is being worked on; or what shall be stopped has ended."""
+
+    status, default_code = 409, "running"
+
+
+class ReusedKeyError(RepeatError):
+    """An Idempotency-Key that came with another body before."""
+
+    status, default_code = 422, "key_reused"
 
 
 class AbandonedError(NanoedgeError):

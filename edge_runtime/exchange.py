@@ -1,8 +1,8 @@
 """HTTP with a provider: the one place that retries, keeps the deadline, and gives up when nobody waits any more.
 
-A request is tried again after 429, 500, 502, 503 and a connection that was never made. One that may have been taken and
-not answered (504, a timeout, a lost connection) is tried again only where asking twice costs nothing. All attempts of a
-submission carry the same Idempotency-Key.
+A request is tried again after 429, 500, 502, 503, a 409 that says when (the same request is being worked on there), and
+a connection that was never made. One that may have been taken and not answered (504, a timeout, a lost connection) is
+tried again only where asking twice costs nothing. All attempts of a submission carry the same Idempotency-Key.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from edge_runtime.errors import (
 )
 from edge_runtime.fetch import FetchPolicy, fetch_image
 from edge_runtime.limits import Limits
+from edge_runtime.receipts import Receipt
 from edge_runtime.refusals import is_moderation, is_rule, message, retry_after
 from edge_runtime.wire import Answer, Call, LostError, UnreachedError, sent_and_answered
 
@@ -41,6 +42,7 @@ LONGEST_POLL_SECONDS: Final = 3.0
 _LOOK_AROUND_SECONDS: Final = 0.1
 _TEMPORARY: Final = (429, 500, 502, 503)
 _UNSURE: Final = 504
+_CONFLICT: Final = 409
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _EVERYWHERE: Final = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _TOLD_CHARACTERS: Final = 200
@@ -57,7 +59,8 @@ class Terms:
 
     `provider` is the name for messages, `secret` what must not appear in any. `base_url` is the operator's address:
     headers with the key go to its host, and to `key_hosts` (".example.com": all below it). Results come from public
-    addresses (of `result_hosts` only, if given) or from the operator's own host. `abandoned` is asked often.
+    addresses (of `result_hosts` only, if given) or from the operator's own host. `abandoned` is asked often. `key` is
+    the Idempotency-Key of submissions ("": any); `taken` is told what leads back to an edit that the provider took.
     """
 
     provider: str
@@ -69,16 +72,22 @@ class Terms:
     seconds: float = 300.0
     abandoned: Callable[[], bool] = lambda: False
     limits: Limits = Limits()
+    key: str = ""
+    taken: Callable[[Receipt], object] = lambda receipt: None
 
 
 class Exchange:
-    """All requests that one edit makes of a provider, under one deadline. `sent_bytes` counts bodies, retries too."""
+    """All requests that one edit makes of a provider, under one deadline. `sent_bytes` counts bodies, retries too.
+
+    `ended`: the provider took the edit and said how it ended.
+    """
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self._end = time.monotonic() + terms.seconds
-        self._key = secrets.token_hex(16)
+        self._key = terms.key or secrets.token_hex(16)
         self.sent_bytes = 0
+        self.ended = False
 
     @property
     def left_seconds(self) -> float:
@@ -94,6 +103,10 @@ class Exchange:
         """POST a form that has the edit done, with `headers` besides the usual ones; returns the answer's JSON."""
         data, content_type = encode_multipart_formdata(form)
         return self._asked(Call("POST", url, data, {"Content-Type": content_type, **headers, **self._submission()}))
+
+    def taken(self, receipt: Receipt) -> None:
+        """Say that the provider took the edit, and what leads back to it; to be called before waiting for it."""
+        self._terms.taken(receipt)
 
     def look(self, url: str) -> Any:
         """GET the JSON at an address that asks for nothing new, such as the state of a job."""
@@ -112,6 +125,7 @@ class Exchange:
         except (AbandonedError, ProviderTimeoutError):
             cancel()
             raise
+        self.ended = True
         return state
 
     def tell(self, url: str) -> None:
@@ -168,7 +182,7 @@ class Exchange:
                 continue
             if answer.status < 300:
                 return self._json(answer)
-            if last or not (answer.status in _TEMPORARY or (again and answer.status == _UNSURE)):
+            if last or not (_is_temporary(answer) or (again and answer.status == _UNSURE)):
                 raise self._refusal(answer)
             self._wait_as_told(answer, FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
         raise AssertionError("the last attempt returns or raises")
@@ -186,7 +200,7 @@ class Exchange:
             return self._moderation(got)
         if answer.status in (401, 403) and not is_rule(answer):
             return self._error(ProviderKeyError, "does not accept the configured key", got=got)
-        if answer.status in (429, 503):
+        if answer.status in (429, 503) or _is_running(answer):
             error = self._error(ProviderBusyError, "has no capacity for this edit now", got=got)
             error.retry_after_seconds = round(retry_after(answer) or 0) or 1
             return error
@@ -252,6 +266,15 @@ class Exchange:
         """Return the provider's words for a message of ours: one short line, without the key."""
         line = " ".join(str(text).split())
         return (line.replace(self._terms.secret, "***") if self._terms.secret else line)[:_TOLD_CHARACTERS]
+
+
+def _is_temporary(answer: Answer) -> bool:
+    return answer.status in _TEMPORARY or _is_running(answer)
+
+
+def _is_running(answer: Answer) -> bool:
+    """Say whether the same request is being worked on there, as another nanoedge says under one Idempotency-Key."""
+    return answer.status == _CONFLICT and retry_after(answer) is not None
 
 
 def _origin(url: str) -> tuple[str, str, int]:

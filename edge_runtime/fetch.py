@@ -14,11 +14,12 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, quote, unquote_to_bytes, urljoin, urlsplit
 
@@ -42,6 +43,7 @@ _DATA_URL: Final = re.compile(r"data:image/[a-z0-9.+-]{1,40}(;[a-z0-9-]+=[^;,]{0
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _CHUNK_BYTES: Final = 64 * 1024
 _MAX_URL_CHARACTERS: Final = 8192
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _NETWORK_ERRORS: Final = (OSError, HTTPError, http.client.HTTPException, ValueError)
 
 
@@ -85,6 +87,31 @@ def fetch_image(
         except _NETWORK_ERRORS as error:
             raise _unreachable(target.host, f"gave no complete answer in {policy.seconds:g} s") from error
     raise _unreachable(target.host, f"redirects more than {policy.max_redirects} times")
+
+
+def check_url(url: str, policy: FetchPolicy) -> None:
+    """Raise UrlError for a URL that `policy` refuses whatever its name leads to. Nothing is resolved."""
+    _checked_target(url, policy)
+
+
+def tell(url: str, body: bytes, headers: Mapping[str, str], policy: FetchPolicy) -> None:
+    """POST `body` to a stranger's `url` with the checks of `fetch_image`, once and without following redirects.
+
+    Raises UrlError as that does, also for an answer that is not of success.
+    """
+    deadline = _Deadline(policy.seconds)
+    target = _checked_target(url, policy)
+    addresses = _checked_addresses(target, policy, system_addresses, deadline)
+    try:
+        with (
+            _connected(target, addresses, policy, deadline) as connection,
+            closing(_answer(connection, target, body, headers)) as response,
+        ):
+            status = response.status
+    except _NETWORK_ERRORS as error:
+        raise _unreachable(target.host, f"gave no answer in {policy.seconds:g} s") from error
+    if not 200 <= status < 300:
+        raise _unreachable(target.host, f"answered with status {status}")
 
 
 def data_url_bytes(url: str, limits: Limits) -> bytes:
@@ -255,11 +282,15 @@ class _TimedResponse(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_TimedReader(sock, deadline), _CHUNK_BYTES)
 
 
-def _answer(connection: HTTPConnection, target: _Target) -> HTTPResponse:
+def _answer(
+    connection: HTTPConnection, target: _Target, body: bytes | None = None, more: Mapping[str, str] = _NO_HEADERS
+) -> HTTPResponse:
     name = f"[{target.host}]" if ":" in target.host else target.host
     host = name if target.port == _DEFAULT_PORTS[target.scheme] else f"{name}:{target.port}"
-    headers = {"Host": host, "Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "nanoedge"}
-    connection.request("GET", target.path, headers=headers, preload_content=False, decode_content=False)
+    accept = "image/*" if body is None else "*/*"
+    headers = {"Host": host, "Accept": accept, "Accept-Encoding": "identity", "User-Agent": "nanoedge", **more}
+    method = "GET" if body is None else "POST"
+    connection.request(method, target.path, body, headers, preload_content=False, decode_content=False)
     return connection.getresponse()
 
 

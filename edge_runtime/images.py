@@ -55,7 +55,9 @@ _TURNS: Final = {
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_MAX_SIDE_PIXELS: Final = {"jpeg": 65_500, "webp": 16_383, "png": 2**31 - 1}
+_MAX_SIDE_PIXELS: Final = {"jpeg": 65_500, "webp": 16_383, "png": 2**31 - 1, "avif": 65_535}
+_AVIF_SPEED: Final = 8
+"""Of 0 to 10: twice as fast as Pillow's own 6, for files a tenth larger."""
 _STRIP_BYTES: Final = 1 << 20
 MASK_TOLERANCE: Final = 0.02
 LEAST_MARKED: Final = 16.0
@@ -142,12 +144,12 @@ def decode_mask(data: bytes, limits: Limits, width: int, height: int) -> Mask:
 
 
 def encode(
-    pixels: Pixels, has_alpha: bool, output_format: str, quality: int = 90
+    pixels: Pixels, has_alpha: bool, output_format: str, quality: int = 90, profile: bytes | None = None
 ) -> tuple[bytes, str, tuple[str, ...]]:
-    """Encode uint8 (height, width, 4) RGBA pixels as "jpeg", "png" or "webp"; returns bytes, media type and warnings.
+    """Encode uint8 (height, width, 4) RGBA pixels in one of OUTPUT_FORMATS; returns bytes, media type and warnings.
 
-    `quality` is 1 to 100; PNG ignores it. No metadata is written. Raises OptionError for an option that is not
-    available and ImageError for pixels of another shape or type.
+    `quality` is 1 to 100; PNG ignores it. `profile` is an ICC profile to write; no other metadata is. Raises
+    OptionError for an option that is not available and ImageError for pixels of another shape or type.
     """
     _check_encodable(pixels, output_format, quality)
     has_alpha = has_alpha and bool((pixels[..., 3] != 255).any())
@@ -163,11 +165,15 @@ def encode(
             flat = Image.new("RGB", picture.size, "white")
             flat.paste(picture, mask=picture.getchannel("A"))
             picture = flat
-        picture.save(stream, "JPEG", quality=quality, subsampling="4:2:0")
+        picture.save(stream, "JPEG", quality=quality, subsampling="4:2:0", icc_profile=profile)
     elif output_format == "webp":
-        picture.save(stream, "WEBP", quality=quality, method=1)
+        picture.save(stream, "WEBP", quality=quality, method=1, icc_profile=profile or b"")
+    elif output_format == "avif":
+        plain = picture if has_alpha else picture.convert("RGB")
+        plain.save(stream, "AVIF", quality=quality, speed=_AVIF_SPEED, icc_profile=profile or b"")
     else:
-        (picture if has_alpha else picture.convert("RGB")).save(stream, "PNG", compress_level=1)
+        plain = picture if has_alpha else picture.convert("RGB")
+        plain.save(stream, "PNG", compress_level=1, icc_profile=profile)
     return stream.getvalue(), f"image/{output_format}", warnings
 
 
@@ -304,6 +310,10 @@ def _check_encodable(pixels: Pixels, output_format: str, quality: int) -> None:
     if output_format not in OUTPUT_FORMATS:
         raise OptionError(
             "output format is not written", got=output_format, allowed=", ".join(OUTPUT_FORMATS), param="output_format"
+        )
+    if output_format == "avif" and not features.check("avif"):
+        raise OptionError(
+            "AVIF is not written here", got="a Pillow without it", allowed="jpeg, png, webp", param="output_format"
         )
     if not 1 <= quality <= 100:
         raise OptionError("quality is out of range", got=quality, allowed="1 to 100", param="quality")

@@ -54,6 +54,12 @@ def load(kind: str, name: str) -> Any:
     return getattr(module, exposed)
 
 
+def library(module: str) -> Any:
+    """Return a module of a library that an extra brings; raises MissingExtraError when it is not installed."""
+    with _explained(module):
+        return importlib.import_module(module)
+
+
 def _package(kind: str) -> str:
     return kind if "." in kind else f"edge_runtime.{kind}"
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edge_runtime.exchange import Exchange
+from edge_runtime.receipts import Receipt
 from edge_runtime.request import EditRequest
 
 
@@ -57,12 +58,13 @@ class Accepts:
     """What a provider takes besides a photo and words.
 
     `pictures` is how many at most, the photo included. `fields` are those of `EditRequest` that reach it: of seed,
-    steps, guidance and negative.
+    steps, guidance and negative. `repeats`: a submission that is sent again under the same Idempotency-Key runs once.
     """
 
     pictures: int = 1
     masks: bool = False
     fields: frozenset[str] = frozenset()
+    repeats: bool = False
 
 
 class Provider(Protocol):
@@ -84,3 +86,11 @@ class Provider(Protocol):
 
     def edit(self, request: EditRequest, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
         """Have the edit done; raises ProviderError, or AbandonedError when nobody waits any more."""
+
+
+@runtime_checkable
+class ResumableProvider(Protocol):
+    """A protocol that takes an edit, tells the exchange a receipt, and delivers later: also to a process begun anew."""
+
+    def resume(self, receipt: Receipt, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
+        """Wait for an edit that was taken before; raises as `Provider.edit` does. Nothing is submitted."""

@@ -25,9 +25,11 @@ from edge_runtime.errors import (
     ProviderTimeoutError,
 )
 from edge_runtime.exchange import Exchange, Terms
+from edge_runtime.finishing import written
 from edge_runtime.limits import Limits
 from edge_runtime.pace import Pace
-from edge_runtime.provider import Accepts, Provider, ProviderSettings, RemotePicture
+from edge_runtime.provider import Accepts, Provider, ProviderSettings, RemotePicture, ResumableProvider
+from edge_runtime.receipts import NoRecord, Receipt, Record
 from edge_runtime.request import OUTPUT_FORMATS, EditRequest, EditResult
 from edge_runtime.route import RemoteOffer
 
@@ -38,6 +40,9 @@ _LATE: Final = 3.0
 
 _SAYING_NOTHING: Final = (AbandonedError, ProviderBusyError, InputError)
 _ANSWERING: Final = (ModerationError, ProviderRequestError)
+_UNTAKEN: Final = (ModerationError, ProviderRequestError, ProviderKeyError, ProviderBusyError, ImageError)
+_FETCHED_LATER: Final = "result_lost"
+_NO_RECORD: Final = NoRecord()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,16 +83,47 @@ class Remote:
         with self._lock:
             return Tally(sent_bytes=self._sent_bytes, cost_usd=self._cost_usd, errors=dict(self._errors))
 
-    def edit(self, request: EditRequest, abandoned: Callable[[], bool] = lambda: False) -> EditResult:
+    @property
+    def repeats(self) -> bool:
+        """Say whether the same submission under the same Idempotency-Key, sent twice, is done once."""
+        return self._accepts.repeats
+
+    def edit(
+        self, request: EditRequest, abandoned: Callable[[], bool] = lambda: False, record: Record = _NO_RECORD
+    ) -> EditResult:
         """Have an edit done; raises ProviderError, ImageError for a photo that can't be read, or AbandonedError."""
+
+        def ask(exchange: Exchange) -> RemotePicture:
+            record.asking(self.settings.name)
+            return self._provider.edit(request, self.settings, exchange)
+
+        return self._counted(request, ask, abandoned, record)
+
+    def resume(
+        self, receipt: Receipt, request: EditRequest, abandoned: Callable[[], bool] = lambda: False,
+        record: Record = _NO_RECORD,
+    ) -> EditResult:
+        """Wait for an edit that the provider took before, without asking for it again; raises as `edit` does."""
+        provider = self._provider
+        if not isinstance(provider, ResumableProvider):
+            raise ProviderError(f"edits of the provider {self.settings.name} can't be waited for again")
+        return self._counted(request, lambda exchange: provider.resume(receipt, self.settings, exchange), abandoned,
+                             record)
+
+    def _counted(
+        self, request: EditRequest, ask: Callable[[Exchange], RemotePicture], abandoned: Callable[[], bool],
+        record: Record,
+    ) -> EditResult:
         began = time.monotonic()
         seconds = min(self.settings.timeout_seconds, request.deadline_seconds or self.settings.timeout_seconds)
-        exchange = Exchange(self._terms(seconds, abandoned))
+        exchange = Exchange(self._terms(seconds, abandoned, record))
         try:
             with self._through_breaker(seconds):
-                made = self._provider.edit(request, self.settings, exchange)
+                made = ask(exchange)
                 result = self._result(request, made, exchange.sent_bytes, began)
         except NanoedgeError as error:
+            if _is_over(error, exchange, record):
+                record.released()
             with self._lock:
                 self._sent_bytes += exchange.sent_bytes
                 self._errors[error.code] = self._errors.get(error.code, 0) + 1
@@ -100,11 +136,12 @@ class Remote:
             self._pace.learn(self.settings.name, 1, 1, time.monotonic() - began)
         return result
 
-    def _terms(self, seconds: float, abandoned: Callable[[], bool]) -> Terms:
+    def _terms(self, seconds: float, abandoned: Callable[[], bool], record: Record) -> Terms:
         known = self.settings
         return Terms(
             provider=known.name, base_url=known.base_url, headers=self._provider.headers(known.key), secret=known.key,
             key_hosts=self._provider.key_hosts, result_hosts=known.result_hosts, seconds=seconds, abandoned=abandoned,
+            key=record.key, taken=record.taken,
         )
 
     @contextmanager
@@ -145,9 +182,7 @@ class Remote:
                 hint="try again, or use another model",
             ) from error
         natural = photo.source_format if photo.source_format in OUTPUT_FORMATS else "png"
-        encoded, media_type, more = images.encode(
-            photo.pixels, photo.has_alpha, request.output_format or natural, request.quality
-        )
+        encoded, media_type, more = written(photo.pixels, photo.has_alpha, natural, request)
         height, width = photo.pixels.shape[:2]
         return EditResult(
             image=encoded, media_type=media_type, width=width, height=height, plan=None, model=made.model,
@@ -167,3 +202,10 @@ class Remote:
     def _usual_seconds(self) -> float | None:
         learned = self._pace.predict(self.settings.name, 1)
         return self.settings.seconds if learned is None else learned
+
+
+def _is_over(error: NanoedgeError, exchange: Exchange, record: Record) -> bool:
+    """Say whether nothing is to be expected from the provider after this error: it never took the edit, or ended it."""
+    if record.held:
+        return exchange.ended and error.code != _FETCHED_LATER
+    return isinstance(error, _UNTAKEN)

@@ -24,12 +24,14 @@ from edge_runtime.errors import (
     RouteDeadlineError,
     RouteError,
     UnknownModelError,
+    UnsureError,
 )
 from edge_runtime.family import Abilities
 from edge_runtime.limits import Limits
 from edge_runtime.local import Local, result_pixels
 from edge_runtime.machine import Machine
 from edge_runtime.plan import Plan, Vocabulary
+from edge_runtime.receipts import NoRecord, Receipt, Record
 from edge_runtime.request import DEFAULT_MODEL, MAX_REFERENCES, EditRequest, EditResult, Size
 from edge_runtime.route import AUTO, Fallback, MachineFacts, Offer, RequestFacts, Route
 from edge_runtime.router import route as routed
@@ -56,6 +58,7 @@ _ANYTHING: Final = Abilities(
 )
 _LEAST_SECONDS: Final = 1e-3
 _NO_QUEUE: Final = NoQueue()
+_NO_RECORD: Final = NoRecord()
 _PREVIEW_SIZE: Final = Size(width=512, height=512)
 
 
@@ -118,9 +121,12 @@ class EditService:
         return routed(self._facts(request), facts, offers, self._advice)
 
     def edit(
-        self, request: EditRequest, queue: Queue = _NO_QUEUE, abandoned: Callable[[], bool] = lambda: False
+        self, request: EditRequest, queue: Queue = _NO_QUEUE, abandoned: Callable[[], bool] = lambda: False,
+        record: Record = _NO_RECORD,
     ) -> EditResult:
         """Carry out a request where the route says; when that fails, where the route says then.
+
+        Nobody else is asked while `record` says that a provider may still deliver.
 
         Raises the first failure when there is nobody else, ModerationError always: another may not be asked for what
         one refused. AbandonedError when `abandoned` says that nobody waits any more.
@@ -135,12 +141,35 @@ class EditService:
             except RouteError as error:
                 raise first or error from error
             try:
-                return replace(self._edited(left, route, queue, abandoned), route=route)
+                return replace(self._edited(left, route, queue, abandoned, record), route=route)
             except ModerationError:
                 raise
             except (ProviderError, EngineError, BusyError, RouteDeadlineError) as error:
+                if record.held:
+                    raise
                 first = first or error
                 failures[route.offer.name] = str(error)
+
+    def resumed(
+        self, provider: str, receipt: Receipt | None, request: EditRequest, abandoned: Callable[[], bool],
+        record: Record,
+    ) -> EditResult:
+        """Go on with an edit that a provider was asked for by a process that has ended; raises as `edit` does.
+
+        With a receipt it is waited for. Without one it is asked for again if the provider does it once then; else
+        UnsureError is raised, since nobody knows whether it was done and paid for.
+        """
+        remote = self.remotes.get(provider)
+        if remote is None or (receipt is None and not remote.repeats):
+            raise UnsureError(
+                f"the server ended while the provider {provider} was asked for this edit, which may have been done and "
+                "paid for; it was not asked again", hint="look at the provider's own list of edits, then send it again",
+            )
+        if receipt is None:
+            made = remote.edit(request, abandoned, record)
+        else:
+            made = remote.resume(receipt, request, abandoned, record)
+        return replace(made, route=Route(offer=remote.offer(), why="it had the edit before the server was restarted"))
 
     def preview(self, request: EditRequest) -> EditResult | None:
         """Return what the small model understood of an instruction, as a small JPEG; None when it reads none of it."""
@@ -166,12 +195,12 @@ class EditService:
                 editor.close()
 
     def _edited(
-        self, request: EditRequest, route: Route, queue: Queue, abandoned: Callable[[], bool]
+        self, request: EditRequest, route: Route, queue: Queue, abandoned: Callable[[], bool], record: Record
     ) -> EditResult:
         name = route.offer.name
         if name in self.remotes:
             with queue.away():
-                return self.remotes[name].edit(request, abandoned)
+                return self.remotes[name].edit(request, abandoned, record)
         began = time.monotonic()
         with queue.turn():
             left = _with_less_time(request, time.monotonic() - began)

@@ -17,6 +17,7 @@ from edge_runtime.errors import AccessError, RouteSpentError, ScopeError
 from edge_runtime.request import EditRequest, EditResult
 from edge_runtime.route import Allowance, Fallback
 from server.buckets import Buckets, Level, RateError
+from server.caller import ANYBODY
 from server.key_store import KeyStore
 from server.keys import ApiKey, Scope
 from server.spending import Spending
@@ -28,7 +29,9 @@ HEADERS: Final = ("Authorization", "X-Api-Key", "X-Key")
 """Where a key may stand: as OpenAI's clients send it, as most gateways do, and as BFL's."""
 
 _OPEN_PATHS: Final = frozenset(("/", "/healthz", "/readyz", "/openapi.json"))
-_OPEN_FOLDER: Final = "/page/"
+_OPEN_FOLDERS: Final = ("/page/", "/v1/results/")
+"""Links to results carry their own permission: a signature that expires."""
+
 _SCOPES: Final = {"/metrics": Scope.METRICS, "/v1/models": Scope.READ, "/v1/plans": Scope.READ, "/v1/route": Scope.READ}
 _MODELS: Final = "/v1/models/"
 _SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -49,7 +52,7 @@ class Asked:
     def scope(self) -> Scope | None:
         """Return the scope that it needs; None for what is open to all."""
         path = self.path
-        if path in _OPEN_PATHS or path.startswith(_OPEN_FOLDER):
+        if path in _OPEN_PATHS or path.startswith(_OPEN_FOLDERS):
             return None
         return _SCOPES.get(path, Scope.READ if path.startswith(_MODELS) else Scope.EDIT)
 
@@ -128,9 +131,9 @@ class Access:
         self, wanted: EditRequest, caller: str, service: EditService, edit: Callable[[EditRequest], EditResult]
     ) -> EditResult:
         """Have an edit done within the allowance of whoever asks, and count what a provider took for it."""
-        key = self.keys.get(caller)
-        if key is None:
+        if caller == ANYBODY:
             return edit(wanted)
+        key = self.keys.still(caller)
         most = _highest_price(wanted, key, service)
         if most == 0 or not key.rule.capped:
             with self.patience(caller):
@@ -148,6 +151,15 @@ class Access:
             return result
         finally:
             self.spending.settle(hold, spent)
+
+    def resumed(self, caller: str, result: EditResult) -> None:
+        """Count what a provider took for an edit that an earlier process began.
+
+        With a cap, what that process held for it stays counted, and nothing is added.
+        """
+        key = self.keys.get(caller)
+        if key is not None and not key.rule.capped and result.cost_usd:
+            self.spending.add(key.id, result.cost_usd)
 
     @contextmanager
     def patience(self, caller: str) -> Iterator[None]:

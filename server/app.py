@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response, g, request
 
 from edge_runtime import __version__
-from server import description, edits, entrance, health, logs, models, openai, page, problems, routes
+from server import description, edits, entrance, health, logs, models, openai, page, problems, results_routes, routes
 from server.access import Access
 from server.admission import Places
 from server.caller import caller
 from server.config import ServerConfig
+from server.jobs import routes as jobs
+from server.jobs.desk import Jobs
 from server.lane import Lane
 from server.metrics import Metrics
 from server.node import Node, current_node
+from server.repeats import Answers
+from server.results import Results
 from server.tracing import UNTRACED, Tracing
 
 if TYPE_CHECKING:
@@ -48,6 +52,7 @@ def create_app(
         access=Access(settings.state),
         tracing=tracing,
         config=settings,
+        results=Results(settings.store, settings.state, settings.keep_seconds),
     )
     node.metrics.watch(lambda: node.lane.waiting, lambda: node.lane.running, __version__)
     node.metrics.watch_remotes(node.service.remotes.values())
@@ -55,7 +60,11 @@ def create_app(
     app.before_request(_begin)
     app.after_request(_finish)
     entrance.register(app)
-    for part in (edits, openai, routes, models, health, page, description):
+    if settings.store is not None:
+        node.results.open()  # a place that can't be used is refused at the start
+    app.extensions["nanoedge.answers"] = Answers()
+    app.extensions["nanoedge.jobs"] = Jobs(node)
+    for part in (edits, openai, routes, jobs, results_routes, models, health, page, description):
         app.register_blueprint(part.blueprint)
     return app
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 import click
 
 from server.state import default_state
+
+Network = IPv4Network | IPv6Network
+
+
+def _networks(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(text) for text in given)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}. Allowed: for example 10.1.0.0/16") from error
 
 
 @click.command()
@@ -36,11 +46,22 @@ from server.state import default_state
     help="Warnings as text, or those and every request as JSON lines.",
 )
 @click.option("--traces", metavar="URL", help="Send OpenTelemetry traces there: http://localhost:4318/v1/traces.")
+@click.option(
+    "--store", metavar="PLACE", help="Keep results in this folder or s3://bucket/prefix. Default: a folder in --state.",
+)
+@click.option(
+    "--keep-hours", default=24.0, show_default=True, type=click.FloatRange(min=0.01),
+    help="How long results and ended jobs are kept.",
+)
+@click.option(
+    "--webhook-network", "networks", multiple=True, metavar="NETWORK", callback=_networks,
+    help="Let webhooks go to this network too, such as 10.1.0.0/16. May be given several times.",
+)
 @click.pass_context
 def serve(
     context: click.Context, host: str, port: int, models: tuple[Path, ...], threads: int | None,
     providers: Path | None, behind_proxy: bool, insecure_public: bool, origins: tuple[str, ...], state: Path,
-    log_form: str, traces: str | None,
+    log_form: str, traces: str | None, store: str | None, keep_hours: float, networks: tuple[Network, ...],
 ) -> None:
     """Serve the API and the web page until SIGTERM or Ctrl-C."""
     from edge_runtime.errors import NanoedgeError
@@ -53,7 +74,8 @@ def serve(
     address = Address(host=host, port=port, insecure_public=insecure_public, behind_proxy=behind_proxy)
     try:
         config = ServerConfig(
-            models=models, threads=threads, providers=providers, allowed_origins=origins, state=state, traces=traces
+            models=models, threads=threads, providers=providers, allowed_origins=origins, state=state, traces=traces,
+            store=store, keep_seconds=keep_hours * 3600, webhook_networks=networks,
         )
         run(address, config, ready=_say if log_form == logs.LogForm.TEXT else logs.listening)
     except NanoedgeError as error:

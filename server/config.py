@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_runtime.addresses import Network
 from edge_runtime.errors import OptionError
 
 MEBIBYTE = 1024 * 1024
@@ -23,7 +24,9 @@ class ServerConfig:
     a web page that rebinds its own name to 127.0.0.1 from reading answers. `allowed_origins` are further origins that
     may send requests: of browser extensions, `chrome-extension://<id>`. `state` is the folder of what
     outlives the process (keys, jobs); it is made when something is first written there. Without it there are no keys.
-    `traces` is the address of an OpenTelemetry collector, for OTLP over HTTP; without it there are none.
+    `store` is where results are kept, a folder or s3://bucket/prefix; without it a folder in `state`. Results and ended
+    jobs are kept for `keep_seconds`. Webhooks may go to `webhook_networks` besides public addresses. `traces` is the
+    address of an OpenTelemetry collector, for OTLP over HTTP; without it there are none.
     """
 
     models: tuple[Path, ...] = ()
@@ -37,6 +40,9 @@ class ServerConfig:
     allowed_origins: tuple[str, ...] = ()
     state: Path | None = None
     traces: str | None = None
+    store: str | None = None
+    keep_seconds: float = 86400.0
+    webhook_networks: tuple[Network, ...] = ()
 
     def __post_init__(self) -> None:
         for origin in self.allowed_origins:

@@ -11,6 +11,8 @@ from edge_runtime.errors import ImageError, InstructionError
 from edge_runtime.request import DEFAULT_MODEL, EditRequest, EditResult, Size, check_instruction
 from server.inputs import FORM_TYPES, Fields, from_base64, from_url, mask, upload
 from server.node import current_node
+from server.repeats import once
+from server.shelf import current_shelf
 
 blueprint = Blueprint("edits", __name__)
 
@@ -18,6 +20,7 @@ _IMAGE_TYPES = {"image/jpeg": "jpeg", "image/png": "png", "image/webp": "webp"}
 
 
 @blueprint.post("/edit")
+@once
 def edit() -> Response:
     """Edit one photo. Answers JSON, or the image itself when the client accepts image/*."""
     fields: list[Fields] = []
@@ -27,8 +30,9 @@ def edit() -> Response:
         return edit_request(fields[0])
 
     result = current_node().edit(build)
+    address = current_shelf().put_if_wanted(result, fields[0])
     warnings = (*result.warnings, *fields[0].warnings())
-    return _image(result, warnings) if _wants_image() else jsonify(_answer(result, warnings))
+    return _image(result, warnings, address) if _wants_image() else jsonify(_answer(result, warnings, address))
 
 
 @blueprint.post("/v1/plans")
@@ -44,6 +48,7 @@ def plan() -> Response:
 
 def edit_request(fields: Fields) -> EditRequest:
     """Return the request that the members of `POST /edit` make; raises InputError."""
+    current_shelf().check(fields)
     service = current_node().service
     size, model = fields.get("size"), fields.model(service.default_model)
     paints = service.abilities(model) is not None
@@ -57,6 +62,7 @@ def edit_request(fields: Fields) -> EditRequest:
         output_format=fields.text("output_format") or _accepted_format(),
         quality=fields.integer("quality", 90),
         **fields.placing(),
+        **fields.finishing(),
         references=tuple(upload(part, "reference") for part in fields.files("reference")) if paints else (),
         **(fields.painting() if paints else {}),
     )
@@ -75,14 +81,18 @@ def _instruction(fields: Fields) -> str | None:
 def _photo(fields: Fields) -> bytes:
     """Return the photo from the one member that holds it."""
     parts, text, url = fields.files("image"), fields.text("image_base64"), fields.text("image_url")
-    given = len(parts) + (text is not None) + (url is not None)
+    parent = fields.text("parent")
+    given = len(parts) + sum(one is not None for one in (text, url, parent))
     if given != 1:
         raise ImageError(
-            "give exactly one photo", got=f"{given} photos", allowed="image (a file), image_base64 or image_url",
+            "give exactly one photo", got=f"{given} photos",
+            allowed="image (a file), image_base64, image_url or parent",
             code="missing_image" if not given else "too_many_images", param="image",
         )
     if text is not None:
         return from_base64(text, "image_base64")
+    if parent is not None:
+        return current_shelf().get(parent)
     return upload(parts[0], "image") if url is None else from_url(url)
 
 
@@ -100,9 +110,17 @@ def _accepted_format() -> str | None:
     return None
 
 
-def _answer(result: EditResult, warnings: tuple[str, ...]) -> dict[str, object]:
+def _answer(result: EditResult, warnings: tuple[str, ...], address: str | None) -> dict[str, object]:
     return {
         "image_base64": base64.b64encode(result.image).decode("ascii"),
+        **({} if address is None else {"address": address}),
+        **described(result, warnings),
+    }
+
+
+def described(result: EditResult, warnings: tuple[str, ...]) -> dict[str, object]:
+    """Return what is told of a result besides the picture itself."""
+    return {
         "media_type": result.media_type,
         "width": result.width,
         "height": result.height,
@@ -120,7 +138,7 @@ def how(result: EditResult) -> dict[str, object]:
     return {"seed": result.seed} if result.plan is None else {"plan": result.plan.to_json()}
 
 
-def _image(result: EditResult, warnings: tuple[str, ...]) -> Response:
+def _image(result: EditResult, warnings: tuple[str, ...], address: str | None) -> Response:
     response = Response(result.image, mimetype=result.media_type)
     response.headers["X-Model"] = result.model
     response.headers["X-Version"] = result.version
@@ -128,6 +146,8 @@ def _image(result: EditResult, warnings: tuple[str, ...]) -> Response:
         response.headers[f"X-{name.title()}"] = json.dumps(value)
     if result.route is not None:
         response.headers["X-Route"] = json.dumps(result.route.to_json())
+    if address is not None:
+        response.headers["X-Address"] = address
     if warnings:
         response.headers["X-Warnings"] = json.dumps(warnings)
     return response

@@ -117,6 +117,10 @@ class Fields:
             "hops": self._hops,
         }
 
+    def finishing(self) -> dict[str, Any]:
+        """Return the members that say how the picture is finished, as EditRequest names them; raises OptionError."""
+        return {"sharpen": self._number(float, "sharpen") or 0.0, "profile": self.text("profile") or "none"}
+
     def painting(self) -> dict[str, Any]:
         """Return the members for models that paint, as EditRequest names them; raises OptionError.
 

@@ -97,6 +97,14 @@ class KeyStore:
         rows = self._rows(f"SELECT {_COLUMNS} FROM keys WHERE id = ?", key_id)
         return _key(rows[0]) if rows else None
 
+    def still(self, key_id: str) -> ApiKey:
+        """Return a key that must hold, of a job that was admitted a while ago; raises AccessError."""
+        key = self.get(key_id)
+        state = "unknown" if key is None else key.state(self._clock())
+        if key is None or state != "active":
+            raise AccessError("the API key that asked for this edit doesn't hold any more", got=state)
+        return key
+
     def revoke(self, key_id: str) -> None:
         """End a key at once; raises OptionError when there is no such key."""
         self._known(key_id)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from flask import current_app, g, request
 
 from edge_runtime.plan import Plan
+from edge_runtime.receipts import Receipt, Record
 from edge_runtime.request import EditRequest, EditResult
 from edge_runtime.route import Route
 from server.access import Access
@@ -18,6 +19,7 @@ from server.caller import caller
 from server.config import ServerConfig
 from server.lane import Lane
 from server.metrics import Metrics
+from server.results import Results
 from server.tracing import UNTRACED, Tracing
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Node:
     access: Access
     tracing: Tracing
     config: ServerConfig
+    results: Results
 
     @contextmanager
     def admission(self) -> Iterator[Admission]:
@@ -47,18 +50,38 @@ class Node:
         finally:
             admission.leave()
 
+    def job_admission(self, caller: str, abandoned: Callable[[], bool]) -> Admission:
+        """Return the way through the server for a job of `caller`, which has no request; it holds nothing yet."""
+        admission = Admission(self.lane, self.outgoing, abandoned)
+        admission.caller = caller
+        return admission
+
     def edit(self, build: Callable[[], EditRequest]) -> EditResult:
         """Take a place, read the input with `build`, and edit where the route says."""
         with self.admission() as admission:
             return self.edited(build(), admission, admission.abandoned)
 
-    def edited(self, wanted: EditRequest, admission: Admission, abandoned: Callable[[], bool]) -> EditResult:
-        """Edit for a request that holds a place already."""
+    def edited(
+        self, wanted: EditRequest, admission: Admission, abandoned: Callable[[], bool], record: Record | None = None
+    ) -> EditResult:
+        """Edit for a request that holds a place already; a job has a record."""
+        more = () if record is None else (record,)
         result = self.access.edited(
-            wanted, admission.caller, self.service, lambda allowed: self.service.edit(allowed, admission, abandoned)
+            wanted, admission.caller, self.service,
+            lambda allowed: self.service.edit(allowed, admission, abandoned, *more),
         )
         self.metrics.edited(result, admission.waited_seconds)
         admission.trace.edited(result, admission.waited_seconds)
+        return result
+
+    def resumed(
+        self, provider: str, receipt: Receipt | None, wanted: EditRequest, admission: Admission, record: Record
+    ) -> EditResult:
+        """Go on with a job's edit that a provider was asked for by a process that has ended."""
+        with admission.away() if provider in self.service.remotes else nullcontext():
+            result = self.service.resumed(provider, receipt, wanted, admission.abandoned, record)
+        self.access.resumed(admission.caller, result)
+        self.metrics.edited(result, None)
         return result
 
     def preview(self, wanted: EditRequest, needless: Callable[[], bool]) -> EditResult | None:

@@ -1,8 +1,8 @@
 """`POST /v1/images/edits` for clients of OpenAI's API: `client.images.edit(...)` works unchanged.
 
-Several images go to models that take several. What can't be done here (several results, result URLs) is
-refused with a message; options without a meaning here are ignored with a warning in the answer. `size` is a box that
-the result fits into.
+Several images go to models that take several. What can't be done here (several results) is refused with a
+message; options without a meaning here are ignored with a warning in the answer. `size` is a box that the result fits
+into.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from server.edits import how
 from server.events import EventStream
 from server.inputs import FORM_TYPES, Fields, from_url, mask, upload
 from server.node import current_node
+from server.repeats import once
+from server.shelf import Shelf, current_shelf
 
 blueprint = Blueprint("openai", __name__)
 
@@ -28,9 +30,11 @@ _SILENT = ("user",)
 MAX_PREVIEWS = 3
 _WITHOUT_MEANING = ("quality", "background", "input_fidelity", "moderation")
 _PATCH_PIXELS = 32
+_FORMS = ("b64_json", "url")
 
 
 @blueprint.post("/v1/images/edits")
+@once
 def edit() -> Response:
     """Edit a photo; answers the images object of OpenAI's API with our extras, or its events."""
     node = current_node()
@@ -40,13 +44,14 @@ def edit() -> Response:
         wanted = _edit_request(fields)
         previews = _previews(fields)
         if not fields.flag("stream"):
-            return jsonify(answer(node.edited(wanted, admission, admission.abandoned), fields))
+            return jsonify(answer(node.edited(wanted, admission, admission.abandoned), fields, current_shelf()))
         route = node.route(wanted)  # what can't be done at all is refused before the first event
         stream = EventStream(
             node=node, admission=admission, wanted=wanted, route=route, previews=previews, began=g.began
         )
+        shelf = current_shelf()
         # The place goes along with the answer: it is free again when that is sent, or the client has left.
-        return stream.response(lambda result: answer(result, fields), held.pop_all().close)
+        return stream.response(lambda result: answer(result, fields, shelf), held.pop_all().close)
 
 
 def _edit_request(fields: Fields) -> EditRequest:
@@ -67,6 +72,7 @@ def _edit_request(fields: Fields) -> EditRequest:
         # OpenAI counts from 0, our encoders from 1.
         quality=max(1, _compression(fields)),
         **fields.placing(),
+        **fields.finishing(),
         **({} if abilities is None else fields.painting()),
     )
 
@@ -74,10 +80,12 @@ def _edit_request(fields: Fields) -> EditRequest:
 def _refuse_the_impossible(fields: Fields) -> None:
     if (count := fields.integer("n", 1)) != 1:
         raise OptionError("only one result is made", got=f"n={count}", allowed="n=1", param="n")
-    if (form := fields.text("response_format") or "b64_json") != "b64_json":
+    if (form := fields.text("response_format") or "b64_json") not in _FORMS:
         raise OptionError(
-            "results have no URL", got=f"response_format={form}", allowed="b64_json", param="response_format"
+            "results have no such form", got=f"response_format={form}", allowed=", ".join(_FORMS),
+            param="response_format",
         )
+    current_shelf().check(fields)
 
 
 def _previews(fields: Fields) -> int:
@@ -110,7 +118,9 @@ def _photos(fields: Fields, most: int) -> list[bytes]:
     """Return the photo, and further pictures for models that take several."""
     parts, sent = fields.files("image", "image[]"), fields.get("url", "url[]")
     urls = [sent] if isinstance(sent, str) else cast("list[str]", sent or [])
-    given = len(parts) + len(urls)
+    parent = fields.text("parent")
+    earlier = [] if parent is None else [current_shelf().get(parent)]
+    given = len(earlier) + len(parts) + len(urls)
     if given > most:
         raise ImageError(
             "one photo is edited at a time" if most == 1 else "too many images for this model", got=f"{given} images",
@@ -118,17 +128,24 @@ def _photos(fields: Fields, most: int) -> list[bytes]:
         )
     if not given:
         raise ImageError(
-            "the image is missing", hint="send the photo as the file part 'image', or its address as 'url'",
+            "the image is missing",
+            hint="send the photo as the file part 'image', its address as 'url', or an earlier result's as 'parent'",
             code="missing_image", param="image",
         )
-    return [*(upload(part, "image") for part in parts), *map(from_url, urls)]
+    return [*earlier, *(upload(part, "image") for part in parts), *map(from_url, urls)]
 
 
-def answer(result: EditResult, fields: Fields) -> dict[str, object]:
-    """Return the images object of OpenAI's API."""
+def answer(result: EditResult, fields: Fields, shelf: Shelf) -> dict[str, object]:
+    """Return the images object of OpenAI's API; what is answered as a link is stored."""
+    linked = fields.text("response_format") == "url"
+    put = shelf.put(result) if linked else shelf.put_if_wanted(result, fields)
     return {
         "created": int(time.time()),
-        "data": [{"b64_json": base64.b64encode(result.image).decode("ascii")}],
+        "data": [
+            {"url": shelf.link(put)} if linked and put
+            else {"b64_json": base64.b64encode(result.image).decode("ascii")}
+        ],
+        **({} if put is None else {"x_address": put}),
         "size": f"{result.width}x{result.height}",
         "output_format": result.media_type.removeprefix("image/"),
         "usage": _usage(result, fields),

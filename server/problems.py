@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, SecurityEr
 from edge_runtime.errors import (
     BusyError,
     NanoedgeError,
+    NothingKeptError,
     ProviderError,
     RouteDeadlineError,
     RouteError,
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 UNEXPECTED = "Something went wrong in the server. Its log says what."
-_EXPECTED = (BusyError, RouteError, ProviderError)
+_EXPECTED = (BusyError, RouteError, ProviderError, NothingKeptError)
 """Happen in good order; a traceback in the log would tell nothing."""
 
 _HOPELESS = (RouteDeadlineError, RouteSpentError)

@@ -108,8 +108,11 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     loop.stop_on_signals()
     ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
     loop.run()
-    if not loop.drain(DRAIN_SECONDS):
-        logger.warning("work was cut off: it took longer than %g s to end", DRAIN_SECONDS)
+    began = time.monotonic()
+    drained = loop.drain(DRAIN_SECONDS)
+    drained = app.extensions["nanoedge.jobs"].stop(max(0.0, DRAIN_SECONDS - time.monotonic() + began)) and drained
+    if not drained:
+        logger.warning("work was cut off: it took longer than %g s to end; jobs stay queued", DRAIN_SECONDS)
         # An engine is still computing on its thread: closing it or unwinding the interpreter under it may crash.
         sys.stderr.flush()
         os._exit(0)
@@ -153,6 +156,7 @@ class _Loop:
     def drain(self, seconds: float) -> bool:
         """Stop listening, finish the requests that came in completely; false when that took too long."""
         self._app.extensions["nanoedge"].lane.drain()
+        self._app.extensions["nanoedge.jobs"].drain()
         self._stopping.clear()
         # The server's own close() would take the trigger away, which wakes the loop when an answer is ready.
         self._close_listener(self._server)

@@ -12,8 +12,10 @@ from typing import Any, Final
 from edge_runtime import outgoing
 from edge_runtime.exchange import Exchange
 from edge_runtime.provider import Accepts, ProviderSettings, RemotePicture
+from edge_runtime.receipts import Receipt
 from edge_runtime.request import EditRequest
 
+_ADDRESS: Final = "polling_url"
 _PICTURES: Final = ("input_image", "input_image_2", "input_image_3", "input_image_4")
 _MODERATED: Final = ("Request Moderated", "Content Moderated")
 _FAILED: Final = ("Error", "Failed", "Task not found")
@@ -41,7 +43,13 @@ class BlackForestLabs:
             address = str(submitted["polling_url"])
         except (LookupError, TypeError) as error:
             raise exchange.failed("an answer without a polling_url") from error
-        state = exchange.polled(address, _is_finished)
+        receipt = {_ADDRESS: address}
+        exchange.taken(receipt)
+        return self.resume(receipt, settings, exchange)
+
+    def resume(self, receipt: Receipt, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
+        """Poll, fetch."""
+        state = exchange.polled(receipt[_ADDRESS], _is_finished)
         status = _status(state)
         if status in _MODERATED:
             raise exchange.refused(status)

@@ -2,8 +2,10 @@
 
 Masks go out by the option `mask`: `white` on black where the edit belongs, as part `mask_image` (vLLM-Omni) and `mask`
 (SGLang, sd.cpp), or `transparent` there, as part `mask` (OpenAI, nanoedge). `extensions: "no"` leaves out what OpenAI
-itself doesn't know: seed, steps, guidance, negative prompt. A header counts how often a request was passed on, so that
-two nodes that name each other as central don't send it to and fro.
+itself doesn't know: seed, steps, guidance, negative prompt. `idempotency: "yes"` says that the server runs a request
+once that comes twice under one Idempotency-Key, as another nanoedge does: then a job may ask again after a crash. A
+header counts how often a request was passed on, so that two nodes that name each other as central don't send it to and
+fro.
 """
 
 from __future__ import annotations
@@ -19,13 +21,16 @@ from edge_runtime.exchange import Exchange, Form
 from edge_runtime.provider import Accepts, ProviderSettings, RemotePicture
 from edge_runtime.request import HOPS_HEADER, MAX_REFERENCES, EditRequest
 
+_FORMATS: Final = ("png", "jpeg", "webp")
 _GUIDANCE: Final = {"": ("guidance_scale", "true_cfg_scale"), "image": ("image_guidance_scale",)}
 
 
 class OpenAICompatible:
     """Answers with the picture in base64, or with a link to it."""
 
-    options: Mapping[str, tuple[str, ...]] = {"mask": ("transparent", "white"), "extensions": ("yes", "no")}
+    options: Mapping[str, tuple[str, ...]] = {
+        "mask": ("transparent", "white"), "extensions": ("yes", "no"), "idempotency": ("no", "yes"),
+    }
     key_hosts: tuple[str, ...] = ()
 
     def headers(self, key: str) -> Mapping[str, str]:
@@ -36,7 +41,10 @@ class OpenAICompatible:
         """Return what it takes."""
         extensions = settings.options["extensions"] != "no"
         fields = {"seed", "steps", "guidance", "negative"} if extensions else set()
-        return Accepts(pictures=1 + MAX_REFERENCES, masks=True, fields=frozenset(fields))
+        return Accepts(
+            pictures=1 + MAX_REFERENCES, masks=True, fields=frozenset(fields),
+            repeats=settings.options.get("idempotency") == "yes",
+        )
 
     def edit(self, request: EditRequest, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
         """Post the form and read the first picture of the answer."""
@@ -67,7 +75,7 @@ def _form(request: EditRequest, settings: ProviderSettings) -> Form:
         ("prompt", request.instruction or ""), ("model", settings.model), ("n", "1"),
         ("response_format", "b64_json"),
     ]  # fmt: skip
-    if request.output_format:
+    if request.output_format in _FORMATS:
         form.append(("output_format", request.output_format))
     if settings.options["extensions"] == "no":
         return [*form, ("size", "auto")]  # OpenAI has few sizes, and auto keeps the photo's proportions

@@ -13,6 +13,7 @@ from typing import Any, Final
 from edge_runtime import outgoing
 from edge_runtime.exchange import Exchange
 from edge_runtime.provider import Accepts, ProviderSettings, RemotePicture
+from edge_runtime.receipts import Receipt
 from edge_runtime.request import MAX_REFERENCES, EditRequest
 
 _FINISHED: Final = ("succeeded", "failed", "canceled", "aborted")
@@ -42,9 +43,16 @@ class Replicate:
         url = settings.url(f"models/{settings.model}/predictions")
         state = exchange.submit(url, {"input": _input(request, settings)})
         try:
-            if not _is_finished(state):
-                look, cancel = (str(state["urls"][name]) for name in ("get", "cancel"))
-                state = exchange.polled(look, _is_finished, lambda: exchange.tell(cancel))
+            receipt = {name: str(state["urls"][name]) for name in ("get", "cancel")}
+        except (LookupError, TypeError) as error:
+            raise exchange.failed("an answer of another form than documented") from error
+        exchange.taken(receipt)
+        return self.resume(receipt, settings, exchange)
+
+    def resume(self, receipt: Receipt, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
+        """Poll, fetch; a prediction that nobody waits for is taken back."""
+        state = exchange.polled(receipt["get"], _is_finished, lambda: exchange.tell(receipt["cancel"]))
+        try:
             if state["status"] != "succeeded":
                 raise _failure(state, exchange)
             output = state["output"]

@@ -6,6 +6,7 @@ import { Brush } from "./brush.js";
 import { describe, drawChips } from "./chips.js";
 import { showPainting, showPhoto, showResult, wireCompare } from "./compare.js";
 import { drawSuggestions, wireComposer } from "./composer.js";
+import { History } from "./history.js";
 import { Latest } from "./latest.js";
 import { drawPalette, wireFinding } from "./palette.js";
 import { openPhoto } from "./photo.js";
@@ -19,6 +20,7 @@ const BEYOND = 0.5;
 
 const state = { photo: null, copy: null, edits: [], vocabulary: new Map(), paints: false, asked: null, opening: null };
 const preview = new Latest(render, DEBOUNCE_MILLISECONDS);
+const history = new History($("strip"), goBack);
 const brush = new Brush({ began: paintingBegan, ended: paintingEnded, said: tell });
 
 async function openFile(file) {
@@ -37,6 +39,7 @@ async function openFile(file) {
   [state.photo, state.copy] = opened;
   brush.open(state.copy.width, state.copy.height);
   showSize(state.photo, state.copy);
+  history.begin(state.photo.working);
   document.body.dataset.state = "working";
   $("another").hidden = false;
   $("panel").hidden = false;
@@ -160,7 +163,9 @@ async function render(signal) {
   const { photo } = state;
   const edits = ready(state.edits, brush.marked);
   $("notes").hidden = true;
+  history.hold();
   if (!edits.length) {
+    history.noteOriginal();
     await showResult(null);
     $("take").hidden = true;
     tell(invitation() || say("unchanged"));
@@ -178,7 +183,18 @@ async function render(signal) {
     showWarnings(result.warnings);
     showSize(photo, result);
     $("take").hidden = false;
+    history.note({ edits: state.edits, area: brush.area, blob: result.blob, text: list });
   });
+}
+
+/** Show an earlier version; whatever is changed then goes on from it. */
+function goBack({ edits, area, text }) {
+  preview.stop();
+  state.edits = structuredClone(edits);
+  brush.restore(area);
+  $("beyond").hidden = true;
+  redraw();
+  tell(say("back", { list: text }));
 }
 
 function previewFormat(photo, edits) {

@@ -74,6 +74,21 @@ export class Brush {
     this.#settle();
   }
 
+  /** What is marked, for `restore`; null when nothing is. */
+  get area() {
+    return this.#marked ? this.#mask.values.slice() : null;
+  }
+
+  /** Mark what was marked when `area` was taken; undo brings back what is marked now. */
+  restore(area) {
+    this.end();
+    this.#mask.keep();
+    if (area) this.#mask.put(area);
+    else this.#mask.clear();
+    this.#drawAll();
+    this.#settle();
+  }
+
   /** Return the marked area as a PNG, or null when nothing is marked. */
   async png() {
     if (!this.#marked) return null;

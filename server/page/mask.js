@@ -41,6 +41,11 @@ export class Mask {
     this.#values = this.#past.pop() ?? this.#values;
   }
 
+  /** Have other values, as `values` once returned them. */
+  put(values) {
+    this.#values = values.slice();
+  }
+
   clear() {
     this.#values.fill(0);
   }

@@ -25,6 +25,7 @@ from tests.hostile.pictures import encoded, png, png_chunk
 LIMITS = Limits()
 PHOTOS = Path(skimage.__file__).parent / "data"
 BOMBS = pictures.bombs()
+AVIF = [("avif", 30)] if features.check("avif") else []
 KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else [])]
 
 
@@ -459,7 +460,7 @@ def test_threads_do_not_disturb_each_other() -> None:
 # --- encoding -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("output_format", "least"), [("jpeg", 30), ("webp", 30), ("png", 90)])
+@pytest.mark.parametrize(("output_format", "least"), [("jpeg", 30), ("webp", 30), ("png", 90), *AVIF])
 def test_what_is_encoded_comes_back(output_format: str, least: float) -> None:
     pixels = decode((PHOTOS / "chelsea.png").read_bytes(), LIMITS).pixels
     data, media_type, warnings = encode(pixels, False, output_format, 90)
@@ -468,7 +469,7 @@ def test_what_is_encoded_comes_back(output_format: str, least: float) -> None:
     assert psnr(decode(data, LIMITS).pixels, pixels) > least
 
 
-@pytest.mark.parametrize("output_format", ["webp", "png"])
+@pytest.mark.parametrize("output_format", ["webp", "png", *(name for name, _ in AVIF)])
 def test_transparency_is_written(output_format: str) -> None:
     pixels = np.full((8, 8, 4), 200, np.uint8)
     assert decode(encode(pixels, True, output_format)[0], LIMITS).pixels[0, 0, 3] == 200
@@ -489,7 +490,7 @@ def test_opaque_pictures_get_no_alpha_plane() -> None:
         assert encode(pixels, has_alpha, "jpeg")[2] == ()
 
 
-@pytest.mark.parametrize("output_format", ["jpeg", "webp", "png"])
+@pytest.mark.parametrize("output_format", ["jpeg", "webp", "png", *(name for name, _ in AVIF)])
 def test_no_place_survives(output_format: str) -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8825)[1] = "N"

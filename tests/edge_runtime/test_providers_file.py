@@ -31,7 +31,8 @@ def test_a_good_file(tmp_path: Path) -> None:
     found = read(tmp_path, {"fallback": "allow", "providers": [GOOD, {**GOOD, "name": "other", "key_env": None}][:1]})
     (central,) = found.providers
     assert found.fallback is Fallback.ALLOW and central.key == "sk-secret-4711" and "4711" not in repr(found)
-    assert central.options == {"mask": "white", "extensions": "yes"} and central.good_for == ("composition",)
+    assert central.options == {"mask": "white", "extensions": "yes", "idempotency": "no"}
+    assert central.good_for == ("composition",)
     assert central.url("images/edits") == "https://gpu.example.com/v1/images/edits"
 
 

@@ -1,0 +1,1 @@
+"""Edits that outlive the connection and the process: kept sealed in SQLite, leased, ended exactly once."""
