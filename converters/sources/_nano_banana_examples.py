@@ -59,7 +59,7 @@ def damaged(photos: tuple[Photo, ...], tasks: tuple[str, ...] = TASKS, contrast:
 
 
 def hard(photos: tuple[Photo, ...]) -> Iterator[Arrays]:
-    """Yield inputs of `restore` that are rarer and go further: nearly black and white, scratched, as noisy as it gets."""
+    """Yield rarer inputs of `restore` that go further: nearly black and white, scratched, as noisy as it gets."""
     random = np.random.default_rng(4)
     yield from damaged(photos[::4], contrast=_HARD_CONTRAST)
     for photo in photos[1::8]:
