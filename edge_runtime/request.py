@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import InstructionError, OptionError
 from edge_runtime.plan import Plan
 from edge_runtime.route import AUTO as AUTO
+from edge_runtime.route import DEFAULT_MODEL as DEFAULT_MODEL
 from edge_runtime.route import Fallback as Fallback
 from edge_runtime.route import Route
 
@@ -28,7 +29,6 @@ MAX_GUIDANCE = 50.0
 MAX_DEADLINE_SECONDS = 3600.0
 OUTPUT_FORMATS = ("jpeg", "png", "webp")
 MAX_SIDE_PIXELS = 16384
-DEFAULT_MODEL = "nano-banana"
 _SIZE = re.compile(r"([0-9]{1,6})(?:x([0-9]{1,6}))?")
 
 
