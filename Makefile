@@ -28,6 +28,7 @@ test-all: test test-slow ## all tests
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy packaging/*.py
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev ## every figure of docs/benchmarks.md; DATA=folder adds those that need photographs

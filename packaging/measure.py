@@ -1,4 +1,4 @@
-"""Measure the built binary against its limits: `python packaging/measure.py` prints a table, and fails if one is missed.
+"""Measure the built binary: `python packaging/measure.py` prints a table beside the limits, and fails if one is missed.
 
 Sizes are what they are. Times are the best of several runs: what else the machine does can only make them longer.
 """
@@ -80,7 +80,7 @@ def _edit(program: Path) -> float:
     body = {"image_base64": base64.b64encode(PHOTO.read_bytes()).decode(), "instructions": "warmer, more contrast"}
     with tempfile.TemporaryDirectory() as state:
         began = time.monotonic()
-        command = [program, "serve", "--port", "0", "--state", state]
+        command = [str(program), "serve", "--port", "0", "--state", state]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
             assert server.stderr is not None
             try:

@@ -81,11 +81,7 @@ class _Owners:
 
 
 def _distribution(found: importlib.metadata.Distribution) -> Part:
-    metadata = found.metadata
-    classifiers = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or () if "License ::" in line]
-    stated = str(metadata.get("License") or "")
-    short = stated if stated and "\n" not in stated else ""
-    licence = metadata.get("License-Expression") or short or ", ".join(classifiers)
+    licence = _stated_licence(found.metadata.json)
     texts = [
         Path(str(file.locate())).read_text(encoding="utf-8", errors="replace")
         for file in found.files or ()
@@ -98,6 +94,14 @@ def _distribution(found: importlib.metadata.Distribution) -> Part:
     name = found.name
     origin = f"pkg:pypi/{name.lower().replace('_', '-')}@{found.version}"
     return Part(name=name, version=found.version, licence=licence, origin=origin, texts=tuple(texts))
+
+
+def _stated_licence(metadata: Mapping[str, str | list[str]]) -> str:
+    """Return the expression, or the old field where it isn't the whole text, or the classifiers."""
+    old = str(metadata.get("license", ""))
+    lines = [line for line in metadata.get("classifier", ()) if line.startswith("License ::")]
+    classified = ", ".join(line.rpartition(" :: ")[2] for line in lines)
+    return str(metadata.get("license_expression", "")) or ("" if "\n" in old else old) or classified
 
 
 def _python() -> Part:

@@ -59,7 +59,7 @@ def is_elf(path: Path) -> bool:
 
 
 def is_loadable(path: Path) -> bool:
-    """Return whether the loader can map the file: `strip` misplaces the segments of some libraries that were patched."""
+    """Return whether the loader can map the file: `strip` misplaces segments of some libraries that were patched."""
     with path.open("rb") as file:
         segments = ELFFile(file).iter_segments("PT_LOAD")
         return all((segment["p_offset"] - segment["p_vaddr"]) % _PAGE_BYTES == 0 for segment in segments)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,11 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from tests.program import program
+
 
 def nanoedge(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edge_runtime.cli", *map(str, arguments)]
+    command = [*program(), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
 
 
