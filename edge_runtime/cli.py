@@ -104,6 +104,15 @@ def verify(artifact: str, as_json: bool) -> None:
     inspection.require(checks)
 
 
+@click.command("plugins")
+@click.option("--json", "as_json", is_flag=True, help="Print the lists as JSON.")
+def list_plugins(as_json: bool) -> None:
+    """List what this program has: families of models, engines that run them, kinds of providers."""
+    found = {kind: plugins.names(kind) for kind in ("families", "engines", "providers")}
+    lines = [f"{kind:<10} {', '.join(names)}" for kind, names in found.items()]
+    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines))
+
+
 def describe(plan: Plan) -> str:
     """Return a plan in one line: `warmth +0.50, blur +0.50 on background (beyond 0.02)`."""
     edits = ", ".join(

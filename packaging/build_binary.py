@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import debian_package
 import materials
 import symbols
 
@@ -38,14 +39,20 @@ def build() -> None:
     arguments = ["--noconfirm", "--log-level=WARN", f"--distpath={WORK}", f"--workpath={WORK / 'work'}"]
     _run(sys.executable, "-m", "PyInstaller", *arguments, HERE / "nanoedge.spec")
     oldest = check_symbols(WORK / "folder")
+    glibc, described = oldest["GLIBC"], ", ".join(map(str, oldest.values()))
     _run(WORK / "folder" / "nanoedge", "verify")  # every graph is opened and run: all libraries load
     _run(WORK / "nanoedge", "--version")
     folder = publish()
-    print(f"{folder.relative_to(ROOT)}/ and {DIST.name}/nanoedge run on systems with {oldest} and newer")
+    if shutil.which("dpkg-deb"):
+        work = WORK / "debian"
+        debian_package.build_package(folder, work, version=_version(), glibc=".".join(map(str, glibc.version)))
+    else:
+        print("no dpkg-deb here: no package for Debian is made")
+    print(f"{folder.relative_to(ROOT)}/ and {DIST.name}/nanoedge are made; {described}")
 
 
-def check_symbols(folder: Path) -> str:
-    """Return what the oldest system must have; raises BuildError when that is newer than promised."""
+def check_symbols(folder: Path) -> dict[str, symbols.Need]:
+    """Return the greatest need of each system library; raises BuildError when that is newer than promised."""
     found = symbols.needs(folder.rglob("*"))
     if too_new := [str(need) for need in found if need.is_too_new]:
         allowed = ", ".join(f"{name}_{'.'.join(map(str, limit))}" for name, limit in symbols.LIMITS.items())
@@ -53,13 +60,15 @@ def check_symbols(folder: Path) -> str:
             f"libraries need a newer system than promised ({allowed}): {'; '.join(too_new)}. "
             "Build on an older system (docs/binary.md)."
         )
-    newest = [max((need.version, str(need)) for need in found if need.library == library) for library in symbols.LIMITS]
-    return ", ".join(f"{words.rpartition(' ')[2]} ({words.partition(' ')[0]})" for _, words in newest)
+    return {
+        library: max((need for need in found if need.library == library), key=lambda need: need.version)
+        for library in symbols.LIMITS
+    }
 
 
 def publish() -> Path:
     """Put the results into dist/, the folder also as an archive; return the folder."""
-    name = f"nanoedge-{importlib.metadata.version('nanoedge')}-{sys.platform}-{platform.machine()}"
+    name = f"nanoedge-{_version()}-{sys.platform}-{platform.machine()}"
     folder = DIST / name
     shutil.rmtree(folder, ignore_errors=True)
     DIST.mkdir(exist_ok=True)
@@ -74,6 +83,10 @@ def publish() -> Path:
     sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" for file in (DIST / "nanoedge", archive)]
     (DIST / "SHA256SUMS").write_text("\n".join(sums) + "\n")
     return folder
+
+
+def _version() -> str:
+    return importlib.metadata.version("nanoedge")
 
 
 def _run(*command: str | Path) -> None:

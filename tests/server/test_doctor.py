@@ -103,7 +103,8 @@ def test_3_a_file_where_the_state_should_be(state: Path, port: int) -> None:
 
 @root_only
 @pytest.mark.parametrize(
-    ("options", "fix"), [("size=100k", "free some space"), ("size=10m,ro", "read-only"), ("size=50m,nr_inodes=1", "free some")]
+    ("options", "fix"),
+    [("size=100k", "free some space"), ("size=10m,ro", "read-only"), ("size=50m,nr_inodes=1", "free some space")],
 )
 def test_4_a_full_or_read_only_disk(state: Path, port: int, options: str, fix: str) -> None:
     mount = f"mount -t tmpfs -o {options} tmpfs {state}; (head -c 1000000 /dev/zero > {state}/filling) 2>/dev/null"
