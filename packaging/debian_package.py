@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import materials
+
 from server.installation import UNIT, unit
 
 TEMPLATES: Final = Path(__file__).with_name("debian")
