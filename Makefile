@@ -8,7 +8,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 DATA ?= data
 
-.PHONY: serve install dev test test-slow test-all lint bench train gallery embed bundles binary lock clean
+.PHONY: serve install dev test test-slow test-all lint bench train gallery embed bundles binary test-binary lock clean
 
 serve: $(VENV)/.runtime ## install the runtime (no torch) and serve on http://127.0.0.1:8080
 	$(BIN)/nanoedge serve --host $(HOST) --port $(PORT)
@@ -55,6 +55,10 @@ binary: build/binary-venv/.ready ## dist/nanoedge, and the folder and its archiv
 	rm -rf build/lib build/bdist.*
 	build/binary-venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --force-reinstall .
 	build/binary-venv/bin/python packaging/build_binary.py
+
+test-binary: $(VENV)/.dev ## the tests of command and server, run against what `make binary` made
+	NANOEDGE_COMMAND="$$(echo $$PWD/dist/nanoedge-*/nanoedge)" \
+	$(BIN)/python -m pytest -m "not slow and not browser" tests/server tests/edge_runtime/test_cli.py
 
 build/binary-venv/.ready: pyproject.toml requirements/lock.txt
 	rm -rf build/binary-venv build/lib

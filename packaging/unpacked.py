@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 PREFIX: Final = "_MEI"
-LOCK: Final = "nanoedge.lock"
+LOCK: Final = ".nanoedge.lock"
 """A file of the archive, unpacked before all others: its folder is one of ours. Filled once a process runs from it."""
 
 UNPACKING_SECONDS: Final = 600

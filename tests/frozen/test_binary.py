@@ -51,10 +51,9 @@ def test_sizes_are_within_the_limits(dist: Path) -> None:
             assert limit.measure() <= limit.most, limit.what
 
 
-def test_the_limits_of_time_can_be_measured(dist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "RUNS", 1)  # how long it takes here and now is no property of the build
+def test_times_can_be_measured(dist: Path) -> None:
     for limit in measure.limits(dist):
-        assert 0 < limit.measure() < 60 * limit.most
+        assert 0 < limit.measure() < 60 * limit.most  # how long it takes here and now is no property of the build
 
 
 def test_it_has_what_the_source_has(binary: Path) -> None:
@@ -121,8 +120,10 @@ def test_one_file_where_nothing_may_run(one_file: Path, folder: Path, tmp_path: 
 
 @root_only
 def test_one_file_where_there_is_no_room(one_file: Path, folder: Path, tmp_path: Path) -> None:
-    done = mounted("size=50m", tmp_path, one_file, "--version", TMPDIR=str(tmp_path))
-    assert done.returncode != 0 and ("No space left" in done.stderr or "extract" in done.stderr)
+    left = f'"$@"; code=$?; ls -A {tmp_path}/{unpacked.PREFIX}*; exit $code'
+    done = mounted("size=50m", tmp_path, "sh", "-c", left, "sh", one_file, "--version", TMPDIR=str(tmp_path))
+    assert done.returncode != 0 and "Failed to extract" in done.stderr  # the bootloader's words, explained in docs
+    assert unpacked.LOCK in done.stdout.split()  # so a later start knows it for ours, and removes it
     assert mounted("size=50m", tmp_path, folder / "nanoedge", "--version", TMPDIR=str(tmp_path)).returncode == 0
 
 
