@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import stat
-import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -29,11 +28,15 @@ _SET_PARENT_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def hold(folder: Path) -> int:
-    """Lock the folder until this process ends, and end with the bootloader; return the lock's file descriptor."""
+    """Lock the folder until this process ends; return the lock's file descriptor.
+
+    The first process in the folder is the bootloader's child, and ends with it. Others are workers that it started from
+    the same program, which runs them from the same folder: when they end is for the first to see to.
+    """
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)  # shared: a process that we start from the same program holds it too
-    os.write(descriptor, str(os.getpid()).encode())
-    if _is_bootloader(os.getppid()):
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    if os.fstat(descriptor).st_size == 0:
+        os.write(descriptor, str(os.getpid()).encode())
         _end_with_parent()
     return descriptor
 
@@ -66,14 +69,6 @@ def _remove(folder: Path) -> bool:
     return not folder.exists()
 
 
-def _is_bootloader(process: int) -> bool:
-    """Return whether a process is this program's; a worker's parent is the server, which sees to it itself."""
-    starter = os.environ.get("_PYI_PARENT_PROCESS_LEVEL", "0")
-    try:
-        return starter == "1" and Path(f"/proc/{process}/exe").samefile(sys.executable)
-    except OSError:
-        return False
-
-
 def _end_with_parent() -> None:
+    """Get SIGTERM when the parent's thread ends that started us; the bootloader has just one."""
     ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)

@@ -65,3 +65,32 @@ def test_folders_of_others_stay(tmp_path: Path) -> None:
 def test_folders_of_other_users_stay(left: Path, tmp_path: Path) -> None:
     os.chown(left, 12345, 12345)
     assert unpacked.sweep(tmp_path) == []
+
+
+STARTER = """
+import subprocess, sys, threading
+def start():
+    global worker
+    command = [sys.executable, "-c", *sys.argv[1:]]
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    worker.stdout.readline()
+thread = threading.Thread(target=start)
+thread.start()
+thread.join()
+try:
+    worker.wait(0.5)
+except subprocess.TimeoutExpired:
+    print("alive")
+worker.kill()
+"""
+
+
+@pytest.mark.parametrize(("process", "said"), [("", ""), ("4711", "alive\n")])
+def test_only_the_first_process_ends_with_what_started_it(tmp_path: Path, process: str, said: str) -> None:
+    """A worker outlives the thread of the server that started it."""
+    folder = made(tmp_path / "_MEIshared", process)
+    environment = {**os.environ, "PYTHONPATH": str(Path(unpacked.__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", STARTER, HOLDER, folder], capture_output=True, text=True, timeout=30, env=environment
+    )
+    assert done.stdout == said, done.stderr
