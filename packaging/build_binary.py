@@ -70,8 +70,9 @@ def publish() -> Path:
     """Put the results into dist/, the folder also as an archive; return the folder."""
     name = f"nanoedge-{_version()}-{sys.platform}-{platform.machine()}"
     folder = DIST / name
-    shutil.rmtree(folder, ignore_errors=True)
     DIST.mkdir(exist_ok=True)
+    for earlier in DIST.glob("nanoedge[-_]*"):
+        shutil.rmtree(earlier) if earlier.is_dir() else earlier.unlink()
     shutil.move(WORK / "folder", folder)
     shutil.move(WORK / "nanoedge", DIST / "nanoedge")
     for document in (materials.LICENCES, materials.BILL):
