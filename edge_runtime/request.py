@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import InstructionError, OptionError
 from edge_runtime.plan import Plan
 from edge_runtime.route import AUTO as AUTO
+from edge_runtime.route import DEFAULT_MODEL as DEFAULT_MODEL
 from edge_runtime.route import Allowance, Route
 from edge_runtime.route import Fallback as Fallback
 
@@ -32,7 +33,6 @@ MAX_DEADLINE_SECONDS = 3600.0
 OUTPUT_FORMATS = ("jpeg", "png", "webp", "avif")
 PROFILES = ("none", "srgb")
 MAX_SIDE_PIXELS = 16384
-DEFAULT_MODEL = "nano-banana"
 _SIZE = re.compile(r"([0-9]{1,6})(?:x([0-9]{1,6}))?")
 
 

@@ -13,6 +13,9 @@ from edge_runtime.errors import NanoedgeError, OptionError
 AUTO: Final = "auto"
 """As a request's model: whichever suits."""
 
+DEFAULT_MODEL: Final = "nano-banana"
+"""The embedded model."""
+
 
 class Fallback(str, Enum):
     """Whether a request may leave this machine: never, when it is better, or in any case."""
