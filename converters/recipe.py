@@ -69,8 +69,8 @@ class WeightScheme:
     every group has a zero point of its own, which pays where a group's values lie to one side. `rank`: a float product
     of two thin matrices of this rank beside the integers takes up what rounding loses (converters/low_rank.py); 0 is
     none. `positive`: no scale is negative, which some runtimes refuse; else the sign may give the one code more that
-    integers have below zero to the side that needs it. Blocks of NF4 go over the flattened (outputs, inputs), those of integers along the inputs; a table of a
-    palette serves `group_size` outputs with all their inputs.
+    integers have below zero to the side that needs it. Blocks of NF4 go over the flattened (outputs, inputs), those of
+    integers along the inputs; a table of a palette serves `group_size` outputs with all their inputs.
     """
 
     bits: int

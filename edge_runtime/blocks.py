@@ -17,6 +17,9 @@ from edge_runtime.tensors import Tensor, TensorSpec
 
 CONTENTS: Final = "blocks.json"
 FORMAT: Final = 1
+WORKSPACE_BYTES: Final = 1 << 30
+"""What building an engine may take for trying kernels, beside the weights: on a board of 8 GB, half the blocks' own."""
+
 MOST_BLOCKS: Final = 12
 """With their tensors in one file more, and some room in the 16 data files that a component may have."""
 
@@ -76,12 +79,15 @@ class Block:
     def from_json(cls, data: object, where: str) -> Block:
         """Read what `to_json` writes; raises ArtifactError."""
         entry = members(data, {"file": str, "inputs": list, "outputs": list, "profiles": dict}, where)
-        sides = {side: tuple(TensorSpec.from_json(spec, where) for spec in entry[side]) for side in ("inputs", "outputs")}
-        profiles = {name: Profile.from_json(each, f"{where}.{name}") for name, each in entry["profiles"].items()}
-        block = cls(file=entry["file"], **sides, profiles=profiles)
-        open_inputs = {spec.name for spec in block.inputs if any(isinstance(size, str) for size in spec.shape)}
-        if open_inputs != set(profiles):
-            raise ArtifactError(f"{where}: profiles and inputs differ", got=sorted(profiles), allowed=sorted(open_inputs))
+        block = cls(
+            file=entry["file"],
+            inputs=tuple(TensorSpec.from_json(spec, where) for spec in entry["inputs"]),
+            outputs=tuple(TensorSpec.from_json(spec, where) for spec in entry["outputs"]),
+            profiles={name: Profile.from_json(each, f"{where}.{name}") for name, each in entry["profiles"].items()},
+        )
+        wanted = {spec.name for spec in block.inputs if any(isinstance(size, str) for size in spec.shape)}
+        if wanted != set(block.profiles):
+            raise ArtifactError(f"{where}: profiles and inputs differ", got=block.profiles, allowed=sorted(wanted))
         return block
 
 

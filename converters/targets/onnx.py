@@ -20,6 +20,7 @@ from edge_runtime.machine import Machine
 from edge_runtime.manifest import Component
 from edge_runtime.tensors import Tensor
 
+
 class OnnxTarget:
     """The ONNX file format (see converters/target.py)."""
 

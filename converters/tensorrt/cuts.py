@@ -21,9 +21,8 @@ def free_nodes(graph: ir.Graph) -> set[ir.Node]:
     inputs, free = set(graph.inputs), set[ir.Node]()
     for node in graph:
         needed = [value for value in node.inputs if value is not None and not value.is_initializer()]
-        if node.op_type == "Shape" and needed[0] in inputs:
-            free.add(node)
-        elif not any(value in inputs for value in needed) and all(value.producer() in free for value in needed):
+        measured = node.op_type == "Shape" and needed[0] in inputs
+        if measured or all(value not in inputs and value.producer() in free for value in needed):
             free.add(node)
     return free
 

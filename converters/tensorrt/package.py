@@ -24,9 +24,6 @@ from edge_runtime.tensors import TensorSpec
 
 SUFFIX: Final = ".tensorrt"
 WEIGHTS: Final = "weights.data"
-BLOCK_BYTES: Final = 512 << 20
-"""Weights of a block at most: building an engine of them takes up to 2 GiB, which a board of 8 GB has beside its system."""
-
 WHOLE: Final = 1 << 62
 """Of a component that is never cut: small ones are built in one go."""
 
@@ -41,7 +38,7 @@ class Division:
     """How a graph is divided: spans of its symbols, and the bytes of weights that a block may have."""
 
     spans: Mapping[str, Span]
-    block_bytes: int = BLOCK_BYTES
+    block_bytes: int
 
 
 def write_package(model: ir.Model, component: ComponentSource, division: Division, destination: Path) -> None:
@@ -52,10 +49,9 @@ def write_package(model: ir.Model, component: ComponentSource, division: Divisio
     with data_file.DataFile(destination / WEIGHTS) as data:
         stored: dict[ir.Value, ir.TensorProtocol] = {}
         for nodes, block in zip(parts, blocks, strict=True):
-            graph = _part(model, nodes, block, stored, data)
-            path = destination / block.file
-            ir.save(graph, path)
-            _check(path, component.name)
+            ir.save(_part(model, nodes, block, stored, data), destination / block.file)
+    for block in blocks:
+        _check(destination / block.file, component.name)
     if not (destination / WEIGHTS).stat().st_size:
         (destination / WEIGHTS).unlink()
     (destination / CONTENTS).write_bytes(contents(blocks))
@@ -64,7 +60,9 @@ def write_package(model: ir.Model, component: ComponentSource, division: Divisio
 def described(component: ComponentSource, folder: Path, precision: str = "any", note: str = "") -> Component:
     """Return the manifest's entry of a written folder, with the digests of its files."""
     files = [folder / CONTENTS, *sorted(path for path in folder.iterdir() if path.name != CONTENTS)]
-    parts = [DataFile(file=f"{folder.name}/{path.name}", sha256=digest(path), bytes=path.stat().st_size) for path in files]
+    parts = [
+        DataFile(file=f"{folder.name}/{path.name}", sha256=digest(path), bytes=path.stat().st_size) for path in files
+    ]
     return Component(
         name=component.name, file=parts[0].file, precision=precision, inputs=component.inputs,
         outputs=component.outputs, note=note, sha256=parts[0].sha256, bytes=parts[0].bytes, data=tuple(parts[1:]),
@@ -119,12 +117,14 @@ def _passing(
             and (value.producer() is None or value.producer() in block_of)
         ])  # fmt: skip
     later = {value for side in reads for value in side} | set(model.graph.outputs)
-    gives = [[value for node in nodes for value in node.outputs if value in later and node not in free] for nodes in parts]
+    gives = [
+        [value for node in nodes if node not in free for value in node.outputs if value in later] for nodes in parts
+    ]
     return reads, gives
 
 
 def _with_free(nodes: Sequence[ir.Node], free: set[ir.Node]) -> list[ir.Node]:
-    """Return a block's nodes behind those that compute its shapes, wherever they stood; those of no use are left out."""
+    """Return a block's nodes behind those that compute its shapes, wherever they stood, and no others of these."""
     kept = [node for node in nodes if node not in free]
     needed: dict[ir.Node, None] = {}
     pending = [value.producer() for node in kept for value in node.inputs if value is not None]
@@ -150,14 +150,18 @@ def _specs(
             assert value.dtype is not None
             sizes = zip(shapes[name].smallest, shapes[name].largest, strict=True)
             shape = tuple(low if low == high else next(symbols) for low, high in sizes)
-            specs[value] = TensorSpec(name=name, dtype=value.dtype.numpy().name, shape=shape)
+            specs[value] = TensorSpec.from_json({"name": name, "dtype": value.dtype.numpy().name, "shape": list(shape)})
         elif name in sides:
             specs[value] = sides[name]
     return specs
 
 
 def _part(
-    model: ir.Model, nodes: Sequence[ir.Node], block: Block, stored: dict[ir.Value, ir.TensorProtocol], data: data_file.DataFile
+    model: ir.Model,
+    nodes: Sequence[ir.Node],
+    block: Block,
+    stored: dict[ir.Value, ir.TensorProtocol],
+    data: data_file.DataFile,
 ) -> ir.Model:
     """Return a model of copies of some nodes; tensors go into the data file, each once however many blocks read it."""
     free = free_nodes(model.graph)
@@ -198,6 +202,6 @@ def _store(value: ir.Value, data: data_file.DataFile) -> ir.TensorProtocol:
     tensor = value.const_value
     assert tensor is not None
     if tensor.nbytes <= INLINE_BYTES:
-        return tensor
+        return ir.tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=value.name)
     raw = np.frombuffer(tensor.tobytes(), np.uint8)  # 4-bit codes come packed
     return data.add(str(value.name), raw, tensor.dtype, tuple(tensor.shape.numpy()))

@@ -1,8 +1,8 @@
 """What TensorRT has for a recipe: the one place where a plan of layers meets what its strongly typed graphs can hold.
 
-    8 bits, calibrated      codes around zero for what a layer reads and for its weights, a scale a channel: products in 8 bits
+    8 bits, calibrated      codes around zero for what a layer reads, a scale a channel for its weights; 8-bit products
     8 bits, weights alone   the same weights; products in half precision
-    4 bits in blocks        signed codes around zero with a scale a block of inputs: products in half precision
+    4 bits in blocks        signed codes around zero with a scale a block of inputs; products in half precision
     float16                 nothing but half precision
 
 TensorRT's quantisation is symmetric: a `DequantizeLinear` with a zero point other than 0 is refused

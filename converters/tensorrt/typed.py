@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from converters.tensorrt.elements import element
 
-HALF: Final = frozenset(
-    "Abs Add AveragePool Clip Concat Conv ConvTranspose DepthToSpace DequantizeLinear Erf Expand Flatten Gather Gelu "
-    "GlobalAveragePool Identity LeakyRelu MatMul Max MaxPool Min Mul Neg Pad QuantizeLinear Relu Reshape Resize Sigmoid "
-    "Slice SpaceToDepth Split Squeeze Sub Tanh Tile Transpose Unsqueeze Where".split()
-)
+HALF: Final = frozenset((
+    "Abs", "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "DequantizeLinear", "Erf",
+    "Expand", "Flatten", "Gather", "Gelu", "GlobalAveragePool", "Identity", "LeakyRelu", "MatMul", "Max", "MaxPool",
+    "Min", "Mul", "Neg", "Pad", "QuantizeLinear", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "SpaceToDepth",
+    "Split", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where",
+))  # fmt: skip
 """Operators that compute in half precision between learned layers."""
 
 LEARNED: Final = ("Conv", "ConvTranspose", "MatMul", "Gather")
@@ -153,11 +154,11 @@ class _Casts:
     def _constant(self, value: ir.Value) -> ir.Value:
         tensor = value.const_value
         assert tensor is not None
-        name = f"{value.name}.half"
+        name, shape = f"{value.name}.half", ir.Shape(tensor.shape.numpy())
         lazy = ir.LazyTensor(
-            lambda: ir.tensor(halved(tensor.numpy()), name=name), dtype=_FLOAT16, shape=ir.Shape(tensor.shape), name=name
+            lambda: ir.tensor(halved(tensor.numpy()), name=name), dtype=_FLOAT16, shape=shape, name=name
         )
-        made = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(_FLOAT16), const_value=lazy)
+        made = ir.Value(name=name, shape=shape, type=ir.TensorType(_FLOAT16), const_value=lazy)
         self._graph.initializers[name] = made
         return made
 

@@ -49,8 +49,9 @@ def _round_convolutions(model: onnx.ModelProto, plan: Mapping[str, LayerScheme])
         rounded = round_matrix(np.ascontiguousarray(array.reshape(len(array), -1)), plan[weight.name].weights)
         codes = np.ascontiguousarray(rounded.codes.T).view(np.int8).reshape(array.shape)
         name = weight.name
-        parts = {f"{name}.codes": codes, f"{name}.scales": rounded.scales}
-        body.initializer.extend(onnx.numpy_helper.from_array(part, key) for key, part in parts.items())
+        parts = [f"{name}.codes", f"{name}.scales"]
+        body.initializer.append(onnx.numpy_helper.from_array(codes, parts[0]))
+        body.initializer.append(onnx.numpy_helper.from_array(rounded.scales, parts[1]))
         body.initializer.remove(weight)
-        unpacked = onnx.helper.make_node("DequantizeLinear", list(parts), [name], f"{name}.dequantise", axis=0)
+        unpacked = onnx.helper.make_node("DequantizeLinear", parts, [name], f"{name}.dequantise", axis=0)
         body.node.insert(0, unpacked)
