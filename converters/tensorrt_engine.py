@@ -32,6 +32,7 @@ class TypedGraphEngine:
 
     name = "typed_graphs"
     targets = ("tensorrt",)
+    device = "cpu"
 
     def open(self, path: Path, component: Component, *, threads: int, device: str = "cpu") -> Session:
         """See `Engine.open`. `path` is the table of contents."""

@@ -21,7 +21,7 @@ WORKSPACE_BYTES: Final = 1 << 30
 """What building an engine may take for trying kernels, beside the weights: on a board of 8 GB, half the blocks' own."""
 
 MOST_BLOCKS: Final = 12
-"""With their tensors in one file more, and some room in the 16 data files that a component may have."""
+"""With their tensors in one file more, the recipe, and some room in the 16 data files that a component may have."""
 
 Run = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 """Runs one block: input name -> array in, output name -> array out."""

@@ -12,8 +12,12 @@ from typing import Final
 
 import onnx_ir as ir
 
-SEARCHED: Final = 0.25
+SEARCHED: Final = 0.4
 """How far from an even share of the weights a cut may lie, as a part of the share, to let fewer tensors pass."""
+
+
+SMALL_BYTES: Final = 1024
+"""Tensors up to this size are no weights: they stay in the graph, where TensorRT and people look at them."""
 
 
 def free_nodes(graph: ir.Graph) -> set[ir.Node]:
@@ -46,14 +50,15 @@ def cut(graph: ir.Graph, block_bytes: int, most: int) -> list[list[ir.Node]]:
 
 
 def _weights(nodes: Sequence[ir.Node]) -> list[int]:
-    """Return the bytes of the initialisers that each node is the first to read."""
+    """Return the bytes of the weights that each node is the first to read; small tensors are none."""
     seen, found = set[ir.Value](), []
     for node in nodes:
         size = 0
         for value in node.inputs:
-            if value is not None and value.const_value is not None and value not in seen:
+            tensor = None if value is None or value in seen else value.const_value
+            if value is not None and tensor is not None and tensor.nbytes > SMALL_BYTES:
                 seen.add(value)
-                size += value.const_value.nbytes
+                size += tensor.nbytes
         found.append(size)
     return found
 

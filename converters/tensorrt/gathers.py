@@ -7,15 +7,17 @@ how TensorRT does it is its own affair.
 from __future__ import annotations
 
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 _CODES = (ir.DataType.INT8, ir.DataType.UINT8)
 
 
-def unpack_before_gathering(graph: ir.Graph) -> None:
+def unpack_before_gathering(model: ir.Model) -> None:
     """Spell `Gather(codes) -> Cast -> Mul(scales)` as `DequantizeLinear -> Gather`.
 
     Scales are a vector, one for each column, or gathered themselves from a column, one for each row.
     """
+    graph = model.graph
     for node in list(graph):
         codes = node.inputs[0] if node.op_type == "Gather" else None
         if codes is None or not codes.is_initializer() or codes.dtype not in _CODES:
@@ -25,6 +27,7 @@ def unpack_before_gathering(graph: ir.Graph) -> None:
         scales = next(value for value in product.inputs if value is not cast.outputs[0])
         assert scales is not None
         _replace(graph, node, product, *_scales(graph, scales))
+    RemoveUnusedNodesPass()(model)
 
 
 def _scales(graph: ir.Graph, scales: ir.Value) -> tuple[ir.Value, int]:
@@ -56,11 +59,3 @@ def _replace(graph: ir.Graph, gather: ir.Node, product: ir.Node, scales: ir.Valu
     name, old.name = old.name, f"{old.name}.before"
     ir.convenience.replace_nodes_and_values(graph, product, [product], [unpacked, taken], [old], [new])
     new.name = name
-    _drop_unread(graph, gather)
-
-
-def _drop_unread(graph: ir.Graph, gather: ir.Node) -> None:
-    """Remove what led to the product and is read by nothing now."""
-    for node in [gather, *(user for user, _ in list(gather.outputs[0].uses()))][::-1]:
-        if not any(value.uses() for value in node.outputs):
-            graph.remove(node, safe=True)

@@ -15,7 +15,8 @@ import onnx_ir as ir
 
 from converters import data_file
 from converters.source import ComponentSource
-from converters.tensorrt.cuts import cut, free_nodes
+from converters.tensorrt.build_script import SCRIPT, build_script
+from converters.tensorrt.cuts import SMALL_BYTES, cut, free_nodes
 from converters.tensorrt.profiles import Span, profiles, shapes_between
 from edge_runtime.blocks import CONTENTS, MOST_BLOCKS, Block, Profile, contents
 from edge_runtime.errors import ConversionError
@@ -26,9 +27,6 @@ SUFFIX: Final = ".tensorrt"
 WEIGHTS: Final = "weights.data"
 WHOLE: Final = 1 << 62
 """Of a component that is never cut: small ones are built in one go."""
-
-INLINE_BYTES: Final = 1024
-"""Tensors up to this size stay in the graph, where TensorRT and people look at them."""
 
 _PRODUCER: Final = "nanoedge"
 
@@ -55,6 +53,7 @@ def write_package(model: ir.Model, component: ComponentSource, division: Divisio
     if not (destination / WEIGHTS).stat().st_size:
         (destination / WEIGHTS).unlink()
     (destination / CONTENTS).write_bytes(contents(blocks))
+    (destination / SCRIPT).write_bytes(build_script(component.name, blocks))
 
 
 def described(component: ComponentSource, folder: Path, precision: str = "any", note: str = "") -> Component:
@@ -201,7 +200,7 @@ def _part(
 def _store(value: ir.Value, data: data_file.DataFile) -> ir.TensorProtocol:
     tensor = value.const_value
     assert tensor is not None
-    if tensor.nbytes <= INLINE_BYTES:
+    if tensor.nbytes <= SMALL_BYTES:
         return ir.tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=value.name)
     raw = np.frombuffer(tensor.tobytes(), np.uint8)  # 4-bit codes come packed
     return data.add(str(value.name), raw, tensor.dtype, tuple(tensor.shape.numpy()))

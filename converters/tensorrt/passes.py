@@ -25,7 +25,7 @@ def typed(model: onnx.ModelProto | ir.Model, name: str, learned: set[str]) -> ir
     check_operators(graph_of.graph, name)
     infer_elements(graph_of, name)
     pixels_to_the_sides(graph_of)
-    unpack_before_gathering(graph_of.graph)
+    unpack_before_gathering(graph_of)
     positive_scales(graph_of.graph)
     halve(graph_of, learned)
     return graph_of

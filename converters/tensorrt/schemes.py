@@ -30,10 +30,10 @@ def check_expressible(recipe: Recipe) -> None:
         weights = scheme.weights
         matrix = layer is Layer.MATMUL
         fits = weights.bits == 8 and weights.granularity is Granularity.CHANNEL or matrix and weights.bits == 4
-        if weights.format is Format.INTEGER and not fits:
+        if weights.format is Format.INTEGER and (not fits or weights.rank):
             raise ConversionError(
                 f"recipe {recipe.name}: no such weights are written for TensorRT in layers of kind {layer.value}",
-                got=f"{weights.precision} by {weights.granularity.value}",
+                got=f"{weights.precision} by {weights.granularity.value}, rank {weights.rank}",
                 allowed="8 bits by channel; matrix products in 4 bits; float16",
                 hint="take recipe fp16, int8 or int4",
             )

@@ -27,6 +27,7 @@ HALF: Final = frozenset((
 LEARNED: Final = ("Conv", "ConvTranspose", "MatMul", "Gather")
 """Operators that are a learned layer when they read a learned tensor."""
 
+_CODING: Final = ("QuantizeLinear", "DequantizeLinear")
 _DATA_INPUTS: Final = {"Resize": 1}
 """How many of an operator's inputs have the type of its result, where the others are float32 whatever that is."""
 
@@ -51,9 +52,11 @@ def halve(model: ir.Model, learned: set[str]) -> int:
     """
     graph = model.graph
     between = _between(graph, learned)
-    chosen = [node for node in graph if node in between and node.op_type in HALF]
-    halved = set(chosen)
-    chosen = [node for node in graph if node in halved or _feeds(node, halved)]
+    wanted = {node for node in graph if node in between and node.op_type in HALF}
+    for node in reversed(list(graph)):
+        if node.op_type in _CODING and _feeds(node, wanted):
+            wanted.add(node)
+    chosen = [node for node in graph if node in wanted]
     casts = _Casts(graph)
     for node in chosen:
         for value in node.outputs:
@@ -62,7 +65,7 @@ def halve(model: ir.Model, learned: set[str]) -> int:
     for node in chosen:
         for place in range(_DATA_INPUTS.get(node.op_type, len(node.inputs))):
             casts.read(node, place, _FLOAT16)
-    for node in [node for node in graph if node not in set(chosen)]:
+    for node in [node for node in graph if node not in wanted]:
         for place in range(len(node.inputs)):
             casts.read(node, place, _FLOAT)
     casts.outputs()
@@ -101,10 +104,11 @@ def _producers(node: ir.Node) -> Iterable[ir.Node]:
 
 
 def _feeds(node: ir.Node, halved: set[ir.Node]) -> bool:
-    """Return whether a node unpacks a weight for operators in half precision alone."""
+    """Return whether a node unpacks or rounds something for operators in half precision alone: a cast behind it would
+    keep TensorRT from making one of them.
+    """
     users = [user for value in node.outputs for user, _ in value.uses()]
-    unpacks = node.op_type == "DequantizeLinear" and node.inputs[0] is not None and node.inputs[0].is_initializer()
-    return unpacks and bool(users) and all(user in halved for user in users)
+    return bool(users) and all(user in halved for user in users)
 
 
 class _Casts:

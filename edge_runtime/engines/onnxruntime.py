@@ -64,6 +64,7 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
     targets = ("onnx",)
+    device = "cpu"
 
     def open(self, path: Path, component: Component, *, threads: int, device: str = "cpu") -> Session:
         """See `Engine.open`. `threads` share the work of one run; 1 or more."""

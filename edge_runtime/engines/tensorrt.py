@@ -65,7 +65,8 @@ def load_library() -> Any:
         "JetPack brings it (python3-libnvinfer); elsewhere pip install tensorrt-cu12. Without a GPU take an artifact "
         "for onnx; nanoedge compare checks this one on the CPU"
     )
-    if importlib.util.find_spec(LIBRARY) is None:
+    found = importlib.util.find_spec(LIBRARY)
+    if found is None or found.loader is None:  # a folder of this name is no library
         raise EngineError("TensorRT is not installed here", got=f"no package {LIBRARY}", allowed=allowed, hint=hint)
     library = importlib.import_module(LIBRARY)
     if tuple(int(part) for part in library.__version__.split(".")[:2]) < OLDEST:
@@ -75,6 +76,18 @@ def load_library() -> Any:
 
 def build(library: Any, graph: Path, block: Block) -> bytes:
     """Build one block's engine, strongly typed; raises EngineError with what the parser or the builder says."""
+    builder, network, said = parsed(library, graph)
+    plan = builder.build_serialized_network(network, _configured(library, builder, block))
+    if plan is None:
+        raise EngineError(
+            f"TensorRT can't build an engine of {graph.name}", got="; ".join(said[-3:]) or "no reason given",
+            hint="close what else uses memory; for smaller blocks convert again with --block-mb",
+        )  # fmt: skip
+    return bytes(plan)
+
+
+def parsed(library: Any, graph: Path) -> tuple[Any, Any, list[str]]:
+    """Return a builder, the strongly typed network of a graph, and where errors of both collect; raises EngineError."""
     said: list[str] = []
     logger = _logger(library, said)
     builder = library.Builder(logger)
@@ -83,13 +96,7 @@ def build(library: Any, graph: Path, block: Block) -> bytes:
     if not parser.parse_from_file(str(graph)):
         said += [parser.get_error(place).desc() for place in range(parser.num_errors)]
         raise EngineError(f"TensorRT can't read {graph.name}", got="; ".join(said), hint="convert the model again")
-    plan = builder.build_serialized_network(network, _configured(library, builder, block))
-    if plan is None:
-        raise EngineError(
-            f"TensorRT can't build an engine of {graph.name}", got="; ".join(said[-3:]) or "no reason given",
-            hint="close what else uses memory; for smaller blocks convert again with --block-mb",
-        )  # fmt: skip
-    return bytes(plan)
+    return builder, network, said
 
 
 def _configured(library: Any, builder: Any, block: Block) -> Any:
