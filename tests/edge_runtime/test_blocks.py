@@ -105,7 +105,9 @@ def test_a_damaged_table_is_refused(tmp_path, change, message):
         read_blocks(path, component())
 
 
-@pytest.mark.parametrize("shapes", [((1,), (0,), (2,)), ((1,), (3,), (2,)), ((1,), (1, 1), (1,)), ((True,), (1,), (1,))])
+@pytest.mark.parametrize(
+    "shapes", [((1,), (0,), (2,)), ((1,), (3,), (2,)), ((1,), (1, 1), (1,)), ((True,), (1,), (1,))]
+)
 def test_profiles_rise(shapes):
     smallest, best, largest = shapes
     with pytest.raises(ArtifactError, match="profile"):

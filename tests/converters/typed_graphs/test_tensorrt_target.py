@@ -1,4 +1,4 @@
-"""Components as strongly typed graphs for TensorRT: what is written, what it computes, what NVIDIA's parser makes of it."""
+"""Components as typed graphs for TensorRT: what is written, what it computes, what NVIDIA's parser makes of it."""
 
 import shutil
 import subprocess
@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent.parent.parent
 PYTHONS = ("python3.11", "python3.10", "python3.12", "python3.13")
 RTX = ("tensorrt-rtx-cu12-libs==1.4.0.76", "tensorrt-rtx-cu12-bindings==1.4.0.76", "numpy<3")
 PROGRAM = """
+import json
 import sys
 from pathlib import Path
 import tensorrt_rtx_bindings as library
@@ -33,10 +34,10 @@ from edge_runtime.tensors import TensorSpec
 
 folder, built = Path(sys.argv[1]), sys.argv[2] == "built"
 files = tuple(DataFile(file=f"part/{path.name}") for path in folder.iterdir() if path.name != "blocks.json")
-data = __import__("json").loads((folder / "blocks.json").read_text())
-sides = [[TensorSpec.from_json(spec) for spec in data["blocks"][at][side]] for at, side in ((0, "inputs"), (-1, "outputs"))]
+block = json.loads((folder / "blocks.json").read_text())["blocks"][0]
+inputs, outputs = (tuple(TensorSpec.from_json(spec) for spec in block[side]) for side in ("inputs", "outputs"))
 part = Component(
-    name="part", file="part/blocks.json", precision="any", inputs=tuple(sides[0]), outputs=tuple(sides[1]), data=files
+    name="part", file="part/blocks.json", precision="any", inputs=inputs, outputs=outputs, data=files
 )
 for block in read_blocks(folder / "blocks.json", part):
     graph = folder / block.file
