@@ -134,7 +134,8 @@ def test_another_version_builds_again(folder, library):
 
 
 def test_a_shape_beyond_the_profile_is_refused(folder, driver):
-    with opened(folder) as session, pytest.raises(EngineError, match=r"No engine.*picture.*\(9, 2\).*\(1, 2\) to \(8, 2\)"):
+    refusal = r"No engine.*picture.*\(9, 2\).*\(1, 2\) to \(8, 2\)"
+    with opened(folder) as session, pytest.raises(EngineError, match=refusal):
         session.run({"picture": np.zeros((9, 2), np.float32)})
     assert ctypes.CDLL(driver).stand_in_held() == 0
 

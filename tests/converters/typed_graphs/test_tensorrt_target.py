@@ -1,10 +1,9 @@
 """Components as typed graphs for TensorRT: what is written, what it computes, what NVIDIA's parser makes of it."""
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
+import nvidia
 import onnx
 import pytest
 import torch
@@ -19,31 +18,6 @@ from converters.tensorrt.package import described
 from edge_runtime.blocks import CONTENTS, read_blocks
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parent.parent.parent.parent
-PYTHONS = ("python3.11", "python3.10", "python3.12", "python3.13")
-RTX = ("tensorrt-rtx-cu12-libs==1.4.0.76", "tensorrt-rtx-cu12-bindings==1.4.0.76", "numpy<3")
-PROGRAM = """
-import json
-import sys
-from pathlib import Path
-import tensorrt_rtx_bindings as library
-from edge_runtime.blocks import read_blocks
-from edge_runtime.engines.tensorrt import build, parsed
-from edge_runtime.manifest import Component, DataFile
-from edge_runtime.tensors import TensorSpec
-
-folder, built = Path(sys.argv[1]), sys.argv[2] == "built"
-files = tuple(DataFile(file=f"part/{path.name}") for path in folder.iterdir() if path.name != "blocks.json")
-block = json.loads((folder / "blocks.json").read_text())["blocks"][0]
-inputs, outputs = (tuple(TensorSpec.from_json(spec) for spec in block[side]) for side in ("inputs", "outputs"))
-part = Component(
-    name="part", file="part/blocks.json", precision="any", inputs=inputs, outputs=outputs, data=files
-)
-for block in read_blocks(folder / "blocks.json", part):
-    graph = folder / block.file
-    print(block.file, len(build(library, graph, block)) if built else parsed(library, graph)[1].num_layers)
-"""
-
 
 def sized_text():
     return text_component(fixed=FixedForm(sizes=({"tokens": 64},)))
@@ -169,24 +143,7 @@ def test_activations_that_lose_too_much_give_way_to_half_precision(tmp_path):
     assert "QuantizeLinear" not in {node.op_type for node in model.graph.node}
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory) -> Path:
-    """Python of a new environment with TensorRT for RTX, whose parser and builder need no GPU."""
-    base = next((found for name in PYTHONS if (found := shutil.which(name))), None)
-    assert base, f"TensorRT for RTX has wheels for {', '.join(PYTHONS)}, and none of them is here"
-    folder = tmp_path_factory.mktemp("tensorrt-rtx")
-    subprocess.run([base, "-m", "venv", folder], check=True)
-    python = folder / "bin" / "python"
-    command = [python, "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *RTX]
-    subprocess.run(command, check=True, capture_output=True)
-    return python
-
-
 @pytest.mark.parametrize("recipe", ["fp32", "fp16", "int8", "int4"])
 @pytest.mark.parametrize("name", ["vision", "text"])
-def test_nvidias_parser_reads_it_and_its_builder_builds_what_has_no_integers(folders, python, recipe, name):
-    mode = "built" if recipe.startswith("fp") else "parsed"
-    command = [python, "-c", PROGRAM, folders[recipe, name].file, mode]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-2000:]
-    assert int(result.stdout.split()[-1]) > 0
+def test_nvidias_parser_reads_it_and_its_builder_builds_what_has_no_integers(folders, nvidia_python, recipe, name):
+    assert nvidia.blocks_read(nvidia_python, folders[recipe, name].file, built=recipe.startswith("fp")) == 1
