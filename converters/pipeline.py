@@ -103,7 +103,7 @@ def convert_pipeline(
     described = _describe(_task(request, work), report)
     if request.checkpoint.startswith("hf:"):  # every component from one commit, even if the branch moves meanwhile
         request = replace(request, checkpoint=described["source"])
-    _check_disk(described, work)
+    _check_disk(described, work, request.target)
     with held(work, _fingerprint(request, described)) as lock:
         done = {}
         names = [component["name"] for component in described["components"]]
@@ -236,8 +236,10 @@ def _error(answer: dict[str, Any]) -> errors.NanoedgeError:
     return error
 
 
-def _check_disk(described: dict[str, Any], work: Path) -> None:
+def _check_disk(described: dict[str, Any], work: Path, target: str) -> None:
     wanted = int(SPARE_SHARE * sum(component["bytes"] for component in described["components"]))
+    if target == TENSORRT:  # a component stands there as a plain graph too, in float at worst, until it is typed
+        wanted += max(4 * component["parameters"] for component in described["components"])
     there = sum(file.stat().st_size for file in work.glob("*") if file.is_file()) if work.exists() else 0
     parent = next(folder for folder in work.parents if folder.exists())
     free = shutil.disk_usage(parent).free

@@ -18,13 +18,3 @@ def infer_elements(model: ir.Model, name: str) -> None:
                     f"{name}: no type can be told for a value of the graph", got=f"{value.name}, of {node.op_type}",
                     hint="TensorRT needs one: convert the model to ONNX instead",
                 )  # fmt: skip
-
-
-def element(value: ir.Value) -> ir.DataType | None:
-    """Return the type of a value's elements, None where it has not been told."""
-    return value.dtype
-
-
-def is_initialiser(value: ir.Value) -> bool:
-    """Return whether a value stands in the file."""
-    return value.is_initializer()

@@ -11,17 +11,15 @@ from collections.abc import Iterable
 import numpy as np
 import onnx_ir as ir
 
-from converters.tensorrt.elements import element, is_initialiser
-
 FLOAT, UINT8 = ir.DataType.FLOAT, ir.DataType.UINT8
 
 
 def pixels_to_the_sides(model: ir.Model) -> None:
     """Rewrite a graph whose values have their types (converters/tensorrt/elements.py); they are kept up to date."""
     graph = model.graph
-    outputs = [value for value in graph.outputs if element(value) is UINT8]
+    outputs = [value for value in graph.outputs if value.dtype is UINT8]
     _widen_constants(graph)
-    for value in [value for value in graph.inputs if element(value) is UINT8]:
+    for value in [value for value in graph.inputs if value.dtype is UINT8]:
         _cast_input(graph, value)
     for node in list(graph):
         if node.op_type == "Cast":
@@ -34,7 +32,7 @@ def pixels_to_the_sides(model: ir.Model) -> None:
 
 def _mark(values: Iterable[ir.Value]) -> None:
     for value in values:
-        if element(value) is UINT8:
+        if value.dtype is UINT8:
             value.type = ir.TensorType(FLOAT)
 
 
@@ -42,7 +40,7 @@ def _widen_constants(graph: ir.Graph) -> None:
     """Spell tables of bytes as floats, except for what quantisation reads."""
     for value in list(graph.initializers.values()):
         read_by = {node.op_type for node, _ in value.uses()}
-        if element(value) is UINT8 and not read_by & {"QuantizeLinear", "DequantizeLinear"}:
+        if value.dtype is UINT8 and not read_by & {"QuantizeLinear", "DequantizeLinear"}:
             assert value.const_value is not None
             value.const_value = ir.tensor(value.const_value.numpy().astype(np.float32), name=value.name)
             value.type = ir.TensorType(FLOAT)
@@ -64,13 +62,13 @@ def _rewrite_cast(graph: ir.Graph, node: ir.Node, outputs: list[ir.Value]) -> No
     given, result = node.inputs[0], node.outputs[0]
     assert given is not None
     wanted = ir.DataType(node.attributes.get_int("to"))
-    if given.producer() is None and not is_initialiser(given) and element(given) is UINT8:
+    if given.producer() is None and not given.is_initializer() and given.dtype is UINT8:
         return
     if wanted is UINT8 and not any(result is value for value in outputs):
-        whole = element(given) is not FLOAT
+        whole = given.dtype is not FLOAT
         made = ir.node("Cast" if whole else "Floor", [given], {"to": FLOAT} if whole else None, name=node.name)
         _replace(graph, node, made)
-    elif wanted is FLOAT and element(given) is FLOAT:
+    elif wanted is FLOAT and given.dtype is FLOAT:
         if any(result is value for value in graph.outputs):
             _replace(graph, node, ir.node("Identity", [given], name=node.name))
         else:

@@ -18,6 +18,10 @@ SIDES: Final = (0.5, 1.0, 1.5)
 """Sides of a large editor's pictures that engines are built for, as shares of the family's own: smallest to largest."""
 
 
+LONGER: Final = 2
+"""How much longer than usual a text may be: an engine takes memory for the longest that it is built for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Smallest, best and largest size of a symbol."""
@@ -44,7 +48,7 @@ def fixed_spans(component: ComponentSource) -> dict[str, Span]:
 
 
 def working_spans(component: ComponentSource, area: int) -> dict[str, Span]:
-    """Return the spans of a part of a large editor: square results around an area in pixels, texts of any length."""
+    """Return the spans of a part of a large editor: square results around an area in pixels, texts up to LONGER."""
     if component.working is None:
         return fixed_spans(component)
     sides = [round(share * area**0.5 / 64) * 64 for share in SIDES]
@@ -52,7 +56,8 @@ def working_spans(component: ComponentSource, area: int) -> dict[str, Span]:
     spans = {}
     for symbol, (low, high) in component.dimensions.items():
         steady = small[symbol] == large[symbol]
-        sizes = (low, best[symbol], high) if steady else (small[symbol], best[symbol], large[symbol])
+        longest = LONGER * best[symbol]
+        sizes = (low, best[symbol], longest) if steady else (small[symbol], best[symbol], large[symbol])
         spans[symbol] = Span(*(min(max(size, low), high) for size in sizes))
     return spans
 

@@ -14,8 +14,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from converters.tensorrt.elements import element
-
 HALF: Final = frozenset((
     "Abs", "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "DequantizeLinear", "Erf",
     "Expand", "Flatten", "Gather", "Gelu", "GlobalAveragePool", "Identity", "LeakyRelu", "MatMul", "Max", "MaxPool",
@@ -60,7 +58,7 @@ def halve(model: ir.Model, learned: set[str]) -> int:
     casts = _Casts(graph)
     for node in chosen:
         for value in node.outputs:
-            if element(value) is _FLOAT:
+            if value.dtype is _FLOAT:
                 value.type = ir.TensorType(_FLOAT16)
     for node in chosen:
         for place in range(_DATA_INPUTS.get(node.op_type, len(node.inputs))):
@@ -121,7 +119,7 @@ class _Casts:
     def read(self, node: ir.Node, place: int, wanted: ir.DataType) -> None:
         """Let a node read an input as `wanted`, if it is a float at all."""
         value = node.inputs[place]
-        if value is None or element(value) not in (_FLOAT, _FLOAT16) or element(value) is wanted:
+        if value is None or value.dtype not in (_FLOAT, _FLOAT16) or value.dtype is wanted:
             return
         if node.op_type == "Cast" or (value.is_initializer() and wanted is _FLOAT):
             return  # a cast takes every type; initialisers are as they were
@@ -130,7 +128,7 @@ class _Casts:
     def outputs(self) -> None:
         """Give back float32 where the graph did."""
         for place, value in enumerate(self._graph.outputs):
-            if element(value) is _FLOAT16:
+            if value.dtype is _FLOAT16:
                 name = value.name
                 value.name = f"{name}.half"
                 cast = self._cast(value, _FLOAT)
