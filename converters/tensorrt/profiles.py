@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
+from onnxscript.optimizer import fold_constants
 
 from converters.source import ComponentSource
 from edge_runtime.blocks import Profile
@@ -18,6 +18,7 @@ SIDES: Final = (0.5, 1.0, 1.5)
 """Sides of a large editor's pictures that engines are built for, as shares of the family's own: smallest to largest."""
 
 
+_SMALL_VALUES: Final = 1024  # bytes of a tensor that is worth folding: shapes are far below it
 LONGER: Final = 2
 """How much longer than usual a text may be: an engine takes memory for the longest that it is built for."""
 
@@ -102,7 +103,12 @@ def _shapes(model: ir.Model, specs: Sequence[TensorSpec], sizes: Mapping[str, in
     for node in fixed.graph:
         for value in node.outputs:
             value.shape = None
-    ShapeInferencePass(data_prop=True)(fixed)
+        if node.op_type == "GroupNormalization":  # whose shape ONNX's own rules don't tell, being that of its input
+            node.op_type = "Identity"
+            node.resize_inputs(1)
+            node.attributes.clear()
+    # with sizes of inputs known, what is computed from them becomes constant, and with it the shapes of all else
+    fold_constants(fixed, onnx_shape_inference=True, input_size_limit=_SMALL_VALUES, output_size_limit=_SMALL_VALUES)
     values = [value for node in fixed.graph for value in node.outputs]
     return {
         str(value.name): tuple(value.shape.numpy())
