@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
 from converters import data_file
 from converters.source import ComponentSource
 from converters.tensorrt.build_script import SCRIPT, build_script
-from converters.tensorrt.cuts import SMALL_BYTES, cut, free_nodes
+from converters.tensorrt.cuts import cut, free_nodes
+from converters.tensorrt.parts import Store, part, with_free
 from converters.tensorrt.profiles import Span, profiles, shapes_between
 from edge_runtime.blocks import CONTENTS, MOST_BLOCKS, Block, Profile, contents
 from edge_runtime.errors import ConversionError
@@ -28,7 +28,7 @@ WEIGHTS: Final = "weights.data"
 WHOLE: Final = 1 << 62
 """Of a component that is never cut: small ones are built in one go."""
 
-_PRODUCER: Final = "nanoedge"
+_CHUNK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +45,9 @@ def write_package(model: ir.Model, component: ComponentSource, division: Divisio
     blocks = _blocks(model, component, parts, division)
     destination.mkdir()
     with data_file.DataFile(destination / WEIGHTS) as data:
-        stored: dict[ir.Value, ir.TensorProtocol] = {}
+        store = Store(data)
         for nodes, block in zip(parts, blocks, strict=True):
-            ir.save(_part(model, nodes, block, stored, data), destination / block.file)
+            ir.save(part(model, nodes, block, store), destination / block.file)
     for block in blocks:
         _check(destination / block.file, component.name)
     if not (destination / WEIGHTS).stat().st_size:
@@ -70,8 +70,11 @@ def described(component: ComponentSource, folder: Path, precision: str = "any", 
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
+    found = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(_CHUNK_BYTES):
+            found.update(chunk)
+    return found.hexdigest()
 
 
 def _check(path: Path, name: str) -> None:
@@ -110,7 +113,7 @@ def _passing(
     reads: list[list[ir.Value]] = []
     for nodes in parts:
         own = {value for node in nodes for value in node.outputs}
-        wanted = dict.fromkeys(value for node in _with_free(nodes, free) for value in node.inputs if value is not None)
+        wanted = dict.fromkeys(value for node in with_free(nodes, free) for value in node.inputs if value is not None)
         reads.append([
             value for value in wanted if not value.is_initializer() and value not in own
             and (value.producer() is None or value.producer() in block_of)
@@ -120,21 +123,6 @@ def _passing(
         [value for node in nodes if node not in free for value in node.outputs if value in later] for nodes in parts
     ]
     return reads, gives
-
-
-def _with_free(nodes: Sequence[ir.Node], free: set[ir.Node]) -> list[ir.Node]:
-    """Return a block's nodes behind those that compute its shapes, wherever they stood, and no others of these."""
-    kept = [node for node in nodes if node not in free]
-    needed: dict[ir.Node, None] = {}
-    pending = [value.producer() for node in kept for value in node.inputs if value is not None]
-    while pending:
-        node = pending.pop()
-        if node is not None and node in free and node not in needed:
-            needed[node] = None
-            pending += [value.producer() for value in node.inputs if value is not None]
-    graph = kept[0].graph if kept else None
-    order = {node: place for place, node in enumerate(graph or ())}
-    return sorted(needed, key=order.__getitem__) + kept
 
 
 def _specs(
@@ -153,54 +141,3 @@ def _specs(
         elif name in sides:
             specs[value] = sides[name]
     return specs
-
-
-def _part(
-    model: ir.Model,
-    nodes: Sequence[ir.Node],
-    block: Block,
-    stored: dict[ir.Value, ir.TensorProtocol],
-    data: data_file.DataFile,
-) -> ir.Model:
-    """Return a model of copies of some nodes; tensors go into the data file, each once however many blocks read it."""
-    free = free_nodes(model.graph)
-    copies: dict[ir.Value, ir.Value] = {}
-    initialisers: list[ir.Value] = []
-    given = {spec.name: spec for spec in block.inputs}
-
-    def copy(value: ir.Value | None) -> ir.Value | None:
-        if value is None or value in copies:
-            return None if value is None else copies[value]
-        shape = ir.Shape(given[str(value.name)].shape) if str(value.name) in given else value.shape
-        made = ir.Value(name=value.name, shape=shape, type=value.type)
-        if value.is_initializer():
-            made.const_value = stored[value] if value in stored else stored.setdefault(value, _store(value, data))
-            initialisers.append(made)
-        copies[value] = made
-        return made
-
-    made_nodes = []
-    for node in _with_free(nodes, free):
-        inputs = [copy(value) for value in node.inputs]
-        outputs = [ir.Value(name=value.name, type=value.type) for value in node.outputs]
-        copies |= dict(zip(node.outputs, outputs, strict=True))
-        made_nodes.append(
-            ir.Node(node.domain, node.op_type, inputs, list(node.attributes.values()), outputs=outputs, name=node.name)
-        )
-    by_name = {str(value.name): value for value in copies.values()}
-    for spec in block.outputs:
-        by_name[spec.name].shape = ir.Shape(spec.shape)
-    graph = ir.Graph(
-        [by_name[spec.name] for spec in block.inputs], [by_name[spec.name] for spec in block.outputs],
-        nodes=made_nodes, initializers=initialisers, opset_imports={"": model.opset_imports[""]}, name=_PRODUCER,
-    )  # fmt: skip
-    return ir.Model(graph, ir_version=model.ir_version, producer_name=_PRODUCER)
-
-
-def _store(value: ir.Value, data: data_file.DataFile) -> ir.TensorProtocol:
-    tensor = value.const_value
-    assert tensor is not None
-    if tensor.nbytes <= SMALL_BYTES:
-        return ir.tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=value.name)
-    raw = np.frombuffer(tensor.tobytes(), np.uint8)  # 4-bit codes come packed
-    return data.add(str(value.name), raw, tensor.dtype, tuple(tensor.shape.numpy()))
