@@ -27,25 +27,27 @@ def round_weights(
     """
     integers = {name: each for name, each in plan.items() if each.weights.format is Format.INTEGER}
     kept = {kind: each for kind, each in recipe.layers.items() if each.weights.format is Format.INTEGER}
+    rounded: set[str] = set()
     model = onnx.ModelProto()
     model.CopyFrom(traced)
     if (convolutions := kept.get(Layer.CONVOLUTION)) is not None and not convolutions.calibrated:
-        _round_convolutions(model, integers)
+        rounded = _round_convolutions(model, integers)
         del kept[Layer.CONVOLUTION]
-    model, _ = quantise(model, replace(recipe, layers=kept), samples(), integers)
+    left = {name: each for name, each in integers.items() if name not in rounded}
+    model, _ = quantise(model, replace(recipe, layers=kept), samples(), left)
     graph.strip(model)
     return model, integers
 
 
-def _round_convolutions(model: onnx.ModelProto, plan: Mapping[str, LayerScheme]) -> None:
-    """Put a `DequantizeLinear` with a scale an output before every convolution whose weight `plan` names.
+def _round_convolutions(model: onnx.ModelProto, plan: Mapping[str, LayerScheme]) -> set[str]:
+    """Put a `DequantizeLinear` with a scale an output before every convolution whose weight `plan` names; return those.
 
     The targets of ONNX Runtime don't: it has no kernel for convolutions with 8-bit weights alone.
     """
     body = model.graph
     names = {node.input[1] for node in body.node if node.op_type == "Conv"} & set(plan)
     for weight in [tensor for tensor in body.initializer if tensor.name in names]:
-        array = onnx.numpy_helper.to_array(weight)
+        array = np.array(onnx.numpy_helper.to_array(weight))  # a copy: torch wants to be able to write
         rounded = round_matrix(np.ascontiguousarray(array.reshape(len(array), -1)), plan[weight.name].weights)
         codes = np.ascontiguousarray(rounded.codes.T).view(np.int8).reshape(array.shape)
         name = weight.name
@@ -55,3 +57,4 @@ def _round_convolutions(model: onnx.ModelProto, plan: Mapping[str, LayerScheme])
         body.initializer.remove(weight)
         unpacked = onnx.helper.make_node("DequantizeLinear", parts, [name], f"{name}.dequantise", axis=0)
         body.node.insert(0, unpacked)
+    return names
