@@ -40,12 +40,13 @@ def cut(graph: ir.Graph, block_bytes: int, most: int) -> list[list[ir.Node]]:
     weights = _weights(nodes)
     total = sum(weights)
     blocks = min(most, max(1, -(-total // block_bytes)))
-    crossing = _crossing(nodes, free_nodes(graph))
+    free = free_nodes(graph)
+    crossing = _crossing(nodes, free)
     places = [0]
     for number in range(1, blocks):
         place = _best(weights, crossing, total / blocks, number)
-        if place is not None and place > places[-1]:
-            places.append(place)
+        if place is not None and any(node not in free for node in nodes[places[-1] : place]):
+            places.append(place)  # else the block would hold nothing but what every block computes for itself
     return [nodes[start:stop] for start, stop in zip(places, [*places[1:], len(nodes)], strict=True)]
 
 

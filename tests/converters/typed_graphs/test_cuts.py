@@ -116,3 +116,15 @@ def test_the_same_graph_gives_the_same_bytes(tmp_path):
         write_package(chain(), component(), Division(spans=SPANS, block_bytes=2 * LAYER_BYTES), tmp_path / name)
     contents = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("first", "second")]
     assert contents[0] == contents[1] and len(contents[0]) == 6
+
+
+def test_no_block_holds_only_what_others_compute_for_themselves():
+    model = chain()
+    first = model.graph.initializers["weight_0"]
+    turned = ir.node("Transpose", [first], {"perm": [1, 0]}, name="turned")
+    turned.outputs[0].name, turned.outputs[0].type = "turned", first.type
+    model.graph.insert_before(model.graph[0], turned)
+    product = next(node for node in model.graph if node.name == "product_0")
+    product.replace_input_with(1, turned.outputs[0])
+    parts = cut(model.graph, LAYER_BYTES, 12)
+    assert all(any(node.op_type in ("MatMul", "Tanh") for node in part) for part in parts)
