@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from converters import pipeline
+from converters.job import BLOCK_BYTES
 from converters.pipeline import PipelineRequest
 from converters.progress import ProgressBar
 from converters.recipe import recipe_names
@@ -53,6 +54,13 @@ if TYPE_CHECKING:  # these import torch, and `--help` must not
     help="GB that comparing with the checkpoint may take; larger components are compared layer by layer.",
 )
 @click.option("--unmeasured", is_flag=True, help="Skip the comparison with the checkpoint.")
+@click.option(
+    "--block-mb",
+    type=click.IntRange(1, 65536),
+    default=BLOCK_BYTES >> 20,
+    show_default=True,
+    help="TensorRT, folders: MB of weights in one engine; building it takes about four times as much.",
+)
 def convert(
     source: str,
     target: str,
@@ -64,6 +72,7 @@ def convert(
     planned: bool,
     memory_gb: float,
     unmeasured: bool,
+    block_mb: int,
 ) -> None:
     """Convert a model.
 
@@ -90,8 +99,9 @@ def convert(
                 calibration=calibration,
                 memory_bytes=int(memory_gb * 1e9),
                 measured=not unmeasured,
+                target=target,
+                block_bytes=block_mb << 20,
             ),
-            target,
             planned,
         )
         return
@@ -118,9 +128,12 @@ def convert(
     click.echo(table(conversion))
 
 
-def _convert_pipeline(request: PipelineRequest, target: str, planned: bool) -> None:
-    if target != "onnx":
-        raise OptionError("this model is not written in this format", got=target, allowed="onnx", param="target")
+def _convert_pipeline(request: PipelineRequest, planned: bool) -> None:
+    if request.target not in pipeline.TARGETS:
+        raise OptionError(
+            "this model is not written in this format", got=request.target, allowed=", ".join(pipeline.TARGETS),
+            param="target",
+        )
     from converters.pipeline_tables import conversion_table, plan_table
 
     if planned:

@@ -19,15 +19,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from converters.job import Task
+from converters.job import BLOCK_BYTES, TENSORRT, Task
 from converters.recipe import FOLDER, STREAMED, load_recipe
-from converters.work_folder import held
+from converters.tensorrt import schemes
+from converters.work_folder import held, remove
 from edge_runtime import __version__, errors
 from edge_runtime.artifact import Artifact, finish_artifact
 from edge_runtime.diffusion.memory import MEMORY
 from edge_runtime.errors import ConversionError, OptionError
 from edge_runtime.inspection import EXAMPLE_SIZES
 from edge_runtime.manifest import Component, Manifest
+
+TARGETS: Final = ("onnx", TENSORRT)
+"""The formats that large models are written in."""
 
 TOOLS: Final = ("torch", "diffusers", "transformers", "onnx-ir", "onnxscript", "onnxruntime")
 SPARE_SHARE: Final = 1.05
@@ -43,6 +47,7 @@ class PipelineRequest:
     """What to convert: `checkpoint` is a folder or hf:owner/name[@revision], `loras` are FILE or FILE=STRENGTH.
 
     `measured` False skips the comparison with torch, which reads the checkpoint once more; the manifest then says so.
+    `target` is one of TARGETS; `block_bytes` of weights are built into one engine by TensorRT.
     """
 
     checkpoint: str
@@ -52,6 +57,8 @@ class PipelineRequest:
     calibration: Path | None = None
     memory_bytes: int = 4 << 30
     measured: bool = True
+    target: str = "onnx"
+    block_bytes: int = BLOCK_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +81,11 @@ def plan(request: PipelineRequest, report: Report = lambda title, line: None) ->
 
 def _check_recipe(request: PipelineRequest) -> None:
     """Raise for what would fail only when the first component is written."""
-    load_recipe(request.recipe).require(STREAMED, "the writer of large models")
+    recipe = load_recipe(request.recipe)
+    if request.target == TENSORRT:
+        schemes.check_expressible(recipe)
+    else:
+        recipe.require(STREAMED, "the writer of large models")
 
 
 def convert_pipeline(
@@ -92,7 +103,7 @@ def convert_pipeline(
     described = _describe(_task(request, work), report)
     if request.checkpoint.startswith("hf:"):  # every component from one commit, even if the branch moves meanwhile
         request = replace(request, checkpoint=described["source"])
-    _check_disk(described, work)
+    _check_disk(described, work, request.target)
     with held(work, _fingerprint(request, described)) as lock:
         done = {}
         names = [component["name"] for component in described["components"]]
@@ -122,6 +133,8 @@ def _task(request: PipelineRequest, work: Path) -> Task:
         calibration="" if request.calibration is None else os.path.abspath(request.calibration),
         memory_bytes=request.memory_bytes,
         measured=request.measured,
+        target=request.target,
+        block_bytes=request.block_bytes,
     )
 
 
@@ -144,7 +157,7 @@ def _component(task: Task, title: str, report: Report, lock: int) -> dict[str, A
             report(title, {"step": "done by an earlier run"})
             return entry
     for left in work.glob(f"{task.component}.*"):
-        left.unlink()
+        remove(left)
     answer = _run(task, lambda line: report(title, line), work / _LOG, (lock,))
     entry = answer["result"]
     partial = record.with_suffix(".partial")
@@ -223,8 +236,10 @@ def _error(answer: dict[str, Any]) -> errors.NanoedgeError:
     return error
 
 
-def _check_disk(described: dict[str, Any], work: Path) -> None:
+def _check_disk(described: dict[str, Any], work: Path, target: str) -> None:
     wanted = int(SPARE_SHARE * sum(component["bytes"] for component in described["components"]))
+    if target == TENSORRT:  # a component stands there as a plain graph too, in float at worst, until it is typed
+        wanted += max(4 * component["parameters"] for component in described["components"])
     there = sum(file.stat().st_size for file in work.glob("*") if file.is_file()) if work.exists() else 0
     parent = next(folder for folder in work.parents if folder.exists())
     free = shutil.disk_usage(parent).free
@@ -259,6 +274,12 @@ def _write_file(work: Path, name: str, content: str) -> Component:
     )
 
 
+def _memory(done: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of ONNX Runtime's memory; none for components that it doesn't run."""
+    found = {name: entry["memory"] for name, entry in done.items() if entry["memory"]}
+    return {MEMORY: found} if found else {}
+
+
 def _manifest(
     request: PipelineRequest, described: dict[str, Any], done: dict[str, Any], files: list[Component]
 ) -> Manifest:
@@ -266,13 +287,13 @@ def _manifest(
     return Manifest(
         family=described["family"],
         name=described["name"],
-        target="onnx",
+        target=request.target,
         recipe=request.recipe,
         components=(*graphs, *files),
         settings={
             **described["settings"],
             EXAMPLE_SIZES: {name: entry["sizes"] for name, entry in done.items()},
-            MEMORY: {name: entry["memory"] for name, entry in done.items()},
+            **_memory(done),
         },
         provenance={**described["provenance"], "tools": _tools()},
         quality={name: entry["quality"] for name, entry in done.items()},

@@ -48,21 +48,23 @@ class Editor:
         path: str | os.PathLike[str] = EMBEDDED,
         *,
         threads: int | None = None,
-        device: str = "cpu",
+        device: str | None = None,
         limits: images.Limits | None = None,
         memory_bytes: int | None = None,
     ) -> Editor:
         """Open the artifact in a folder, by default the embedded nano-banana.
 
-        `threads` is by default the number of cores of this process. `memory_bytes` bounds what a large model holds open
-        at once; by default it is what the machine has left. Raises ArtifactError, EngineError, or
-        MissingExtraError when the engine's library is not installed.
+        `threads` is by default the number of cores of this process, `device` what the engine is for. `memory_bytes`
+        bounds what a large model holds open at once; by default it is what the machine has left. Raises ArtifactError,
+        EngineError, or MissingExtraError when the engine's library is not installed.
         """
         artifact = Artifact.open(path)
         engine = engine_for(artifact.manifest.target)
         family: Family = plugins.load("families", artifact.manifest.family)
         cores = threads or Machine.detect().cores
-        model = family.open(artifact, engine, threads=cores, device=device, memory_bytes=memory_bytes)
+        model = family.open(
+            artifact, engine, threads=cores, device=device or engine.device, memory_bytes=memory_bytes
+        )
         return cls(artifact, model, limits or images.Limits())
 
     @property

@@ -64,6 +64,7 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
     targets = ("onnx",)
+    device = "cpu"
 
     def devices(self) -> tuple[str, ...]:
         """Return the devices that this wheel was built for; whether one is there shows when it is opened."""
