@@ -111,6 +111,7 @@ def opened(folder: Path):
     return tensorrt.ENGINE.open(folder / CONTENTS, described(), threads=1)
 
 
+@pytest.mark.slow  # a C compiler makes the driver's stand-in
 def test_blocks_run_one_after_another_and_give_their_memory_back(folder, driver):
     held = ctypes.CDLL(driver).stand_in_held
     picture = np.arange(6, dtype=np.float32).reshape(3, 2)
@@ -120,12 +121,14 @@ def test_blocks_run_one_after_another_and_give_their_memory_back(folder, driver)
     assert held() == 0
 
 
+@pytest.mark.slow  # a C compiler makes the driver's stand-in
 def test_engines_are_built_once(folder, library):
     for _ in range(3):
         opened(folder).close()
     assert library.builds == len(FILES)
 
 
+@pytest.mark.slow  # a C compiler makes the driver's stand-in
 def test_another_version_builds_again(folder, library):
     opened(folder).close()
     library.__version__ = "10.16.1"
@@ -133,6 +136,7 @@ def test_another_version_builds_again(folder, library):
     assert library.builds == 2 * len(FILES)
 
 
+@pytest.mark.slow  # a C compiler makes the driver's stand-in
 def test_a_shape_beyond_the_profile_is_refused(folder, driver):
     refusal = r"No engine.*picture.*\(9, 2\).*\(1, 2\) to \(8, 2\)"
     with opened(folder) as session, pytest.raises(EngineError, match=refusal):
@@ -140,12 +144,14 @@ def test_a_shape_beyond_the_profile_is_refused(folder, driver):
     assert ctypes.CDLL(driver).stand_in_held() == 0
 
 
+@pytest.mark.slow  # a C compiler makes the driver's stand-in
 def test_what_the_builder_says_is_in_the_error(folder):
     place = folder.rename(folder.with_name("impossible.tensorrt"))
     with pytest.raises(EngineError, match="can't build an engine of 1.onnx.*no room for any kernel.*--block-mb"):
         opened(place)
 
 
+@pytest.mark.slow  # a C compiler makes the driver's stand-in
 def test_an_engine_that_does_not_open_is_an_error(folder, tmp_path):
     opened(folder).close()
     gpu = CudaDevice()
@@ -154,6 +160,7 @@ def test_an_engine_that_does_not_open_is_an_error(folder, tmp_path):
         tensorrt._Run(tensorrt.load_library(), gpu, block, b"no engine")
 
 
+@pytest.mark.slow  # a C compiler makes the driver's stand-in
 def test_the_device_says_what_it_is_and_what_went_wrong(driver):
     gpu = CudaDevice(driver)
     assert (gpu.name, gpu.capability, gpu.driver.split()[0], gpu.stream) == ("Stand-in", "8.7", "12060", 0x51)
