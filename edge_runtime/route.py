@@ -92,7 +92,8 @@ class LocalOffer:
     """A model on this machine.
 
     `seconds` is the predicted run, None before the first was measured; `memory_bytes` what it takes besides what it
-    holds. `beyond_limit`: a score of this or more is beyond it; None for a model that paints anew.
+    holds. `beyond_limit`: a score of this or more is beyond it; None for a model that paints anew. `retry_seconds`: how
+    long it is left alone after crashes.
     """
 
     name: str
@@ -103,6 +104,7 @@ class LocalOffer:
     beyond_limit: float | None = None
     seconds: float | None = None
     memory_bytes: int = 0
+    retry_seconds: float = 0.0
     failure: str = ""
     site: ClassVar[str] = "local"
     price_usd: ClassVar[float] = 0.0

@@ -103,8 +103,10 @@ def _memory(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Foun
 
 
 def _breaker(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Found | None:
-    if not isinstance(offer, RemoteOffer):
-        return None
+    if isinstance(offer, LocalOffer):
+        if not offer.retry_seconds:
+            return None
+        return Obstacle.BREAKER, f"it crashed repeatedly and is left alone for {math.ceil(offer.retry_seconds)} s"
     if offer.breaker is BreakerState.FORBIDDEN:
         return Obstacle.BREAKER, "it doesn't accept the configured key"
     if offer.breaker is BreakerState.OPEN:
@@ -178,7 +180,7 @@ def _nothing_fits(request: RequestFacts, judged: Sequence[tuple[Offer, list[_Fou
 
 
 def _patience(judged: Sequence[tuple[Offer, list[_Found]]]) -> int:
-    waits = [offer.retry_seconds for offer, found in judged if isinstance(offer, RemoteOffer) and offer.retry_seconds]
+    waits = [offer.retry_seconds for offer, _ in judged if offer.retry_seconds]
     return max(1, math.ceil(min(waits, default=30.0)))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from server.config import IDLE_SECONDS
 from server.state import default_state
 
 
@@ -21,6 +23,19 @@ from server.state import default_state
     "--providers", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="Remote providers as JSON; without it nothing leaves this machine.",
 )
+@click.option(
+    "--role", type=click.Choice(["edge", "central"]), default="edge", show_default=True,
+    help="central: does for edges what they can't, and sends nothing on.",
+)
+@click.option(
+    "--device", default="cpu", show_default=True, metavar="NAME",
+    help="Where --model artifacts run: cpu, cuda, tensorrt, openvino ... Another one in its place is an error.",
+)
+@click.option(
+    "--idle-seconds", type=click.FloatRange(0), default=IDLE_SECONDS, show_default=True,
+    help="Unload a --model that nobody used for so long; 0: never.",
+)
+@click.option("--in-process", is_flag=True, hidden=True, help="Run the models without child processes.")
 @click.option("--insecure-public", is_flag=True, help="Allow an address that other machines can reach.")
 @click.option(
     "--allow-origin", "origins", multiple=True, metavar="ORIGIN",
@@ -32,21 +47,21 @@ from server.state import default_state
 )
 @click.pass_context
 def serve(
-    context: click.Context, host: str, port: int, models: tuple[Path, ...], threads: int | None,
-    providers: Path | None, insecure_public: bool, origins: tuple[str, ...], state: Path,
+    context: click.Context, /, host: str, port: int, insecure_public: bool, origins: tuple[str, ...], role: str,
+    **settings: Any,
 ) -> None:
     """Serve the API and the web page until SIGTERM or Ctrl-C."""
     import logging
 
     from edge_runtime.errors import NanoedgeError
-    from server.config import ServerConfig
+    from server.config import Role, ServerConfig
     from server.serve import Address
     from server.serve import serve as run
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     address = Address(host=host, port=port, insecure_public=insecure_public)
     try:
-        config = ServerConfig(models=models, threads=threads, providers=providers, allowed_origins=origins, state=state)
+        config = ServerConfig(role=Role(role), allowed_origins=origins, **settings)
         run(address, config, ready=_say)
     except NanoedgeError as error:
         click.echo(f"nanoedge: {error}", err=True)

@@ -27,6 +27,8 @@ from server.config import ServerConfig
 if TYPE_CHECKING:
     from flask import Flask
 
+    from edge_runtime.service import EditService
+
 logger = logging.getLogger(__name__)
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -73,11 +75,16 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     """
     listening = address.listen()
     limit_heap()
-    from edge_runtime.service import open_service
+    service = _opened(config)
     from server.app import create_app
 
-    service = open_service(config.models, config.threads, config.providers)
-    app = create_app(service, config if address.insecure_public else replace(config, trusted_hosts=LOOPBACK_NAMES))
+    try:
+        app = create_app(service, config if address.insecure_public else replace(config, trusted_hosts=LOOPBACK_NAMES))
+        if service.workers is not None:
+            service.workers.wait()
+    except BaseException:
+        service.close()
+        raise
     host, port = listening.getsockname()[:2]
     loop = _Loop(app, listening, config)
     loop.stop_on_signals()
@@ -85,10 +92,26 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     loop.run()
     if not loop.drain(DRAIN_SECONDS):
         logger.warning("work was cut off: it took longer than %g s to end", DRAIN_SECONDS)
-        # An engine is still computing on its thread: closing it or unwinding the interpreter under it may crash.
+        # A thread may still compute: unwinding the interpreter under it may crash. Children end with this process.
         sys.stderr.flush()
         os._exit(0)
     service.close()
+
+
+def _opened(config: ServerConfig) -> EditService:
+    """Return the service. Its children open the models while this process goes on to load the application."""
+    from edge_runtime.service import open_service
+
+    if config.in_process:
+        return open_service(config.models, config.threads, config.providers)
+    from edge_runtime.workers import Crew, Workers
+
+    workers = Workers(Crew(idle_seconds=config.idle_seconds or None, device=config.device))
+    try:
+        return open_service(config.models, config.threads, config.providers, workers)
+    except BaseException:
+        workers.close()
+        raise
 
 
 class _Loop:
