@@ -1,7 +1,7 @@
 """Decoding pictures of strangers in a child with limits: what goes wrong there takes that child and nothing else.
 
-`Decoder.decode` is `images.decode` by other means. The limits: `MEMORY_BYTES` of address space, and processor time
-by the picture's size.
+`Decoder.decode` is `images.decode` by other means. Where the system has no such limits (Windows) the time by the clock
+is left, and that a crash takes the child alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import math
 import signal
 import sys
 import threading
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from edge_runtime import images, serial
 from edge_runtime.child import Child, ChildError, Patience, Spawner
@@ -23,12 +24,24 @@ from edge_runtime.request import Size
 logger = logging.getLogger(__name__)
 
 ROLE: Final = "decoder"
-MEMORY_BYTES: Final = 3 << 29
-"""1.5 GiB of addresses: a turned photo of 50 megapixels with 16 bits a channel fits, see tests."""
 
-_LEAST_SECONDS: Final = 2.0
-_SECONDS_PER_MEGAPIXEL: Final = 0.5
-"""Of processor time. The slowest format (AVIF) takes a tenth of it on a server's core."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What a decoder may use: address space, and processor time by the size of the picture.
+
+    The worst pictures that are accepted (50 megapixels, turned, 16 bits a channel, other colours) took 1 GB of
+    addresses and 7 s on a busy machine.
+    """
+
+    memory_bytes: int = 3 << 29
+    least_seconds: float = 2.0
+    seconds_per_megapixel: float = 0.5
+
+    def seconds(self, pixels: int) -> int:
+        """Return the whole seconds of processor time that a picture may take."""
+        return math.ceil(self.least_seconds + self.seconds_per_megapixel * pixels / 1e6)
+
 
 _CLOCK_FACTOR: Final = 5.0
 """Seconds by the clock for one of processor time, before a decoder counts as hung: others use the machine too."""
@@ -43,9 +56,15 @@ _OUT_OF_TIME: Final = int(getattr(signal, "SIGXCPU", 0))
 class Decoder:
     """One child that decodes, started when first needed and again after it ended. Safe to share between threads."""
 
-    def __init__(self, spawner: Spawner) -> None:
-        self._spawner, self._lock = spawner, threading.Lock()
+    def __init__(self, spawner: Spawner, bounds: Bounds | None = None) -> None:
+        self._spawner, self._bounds, self._lock = spawner, bounds or Bounds(), threading.Lock()
         self._child: Child | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Return the child's process id, None before it was needed."""
+        child = self._child
+        return None if child is None else child.pid
 
     def start(self) -> None:
         """Start the child now, so that the first picture needn't wait for it."""
@@ -55,17 +74,17 @@ class Decoder:
     def decode(self, data: bytes, limits: Limits, fit: Size | None = None) -> images.Photo:
         """See `images.decode`. Raises ImageError too for a picture that ends the decoder, twice."""
         width, height = images.size_of(data, limits)
-        seconds = math.ceil(_LEAST_SECONDS + _SECONDS_PER_MEGAPIXEL * width * height / 1e6)
+        seconds = self._bounds.seconds(width * height)
         asked = Message("decode", {
             "max_bytes": limits.max_bytes, "max_pixels": limits.max_pixels, "fit": serial.size_fields(fit),
-            "seconds": seconds,
+            "seconds": seconds, "memory_bytes": self._bounds.memory_bytes,
         }, (data,))  # fmt: skip
         with self._lock:
             try:
                 return self._photo(asked, seconds)
             except ChildError as error:
                 logger.warning("a decoder was lost: %s", error)
-                if error.number == _OUT_OF_TIME or error.reason == "hung":
+                if error.number == _OUT_OF_TIME:
                     raise _too_costly(seconds) from error
             try:
                 return self._photo(asked, seconds)
@@ -95,7 +114,10 @@ class Decoder:
         raise from_fields(answer.fields)
 
     def _started(self) -> Child:
-        if self._child is None or not self._child.alive:
+        if self._child is not None and not self._child.alive:
+            self._child.end()
+            self._child = None
+        if self._child is None:
             self._child = self._spawner.spawn(ROLE, _ENVIRONMENT)
         return self._child
 
@@ -107,21 +129,10 @@ def _too_costly(seconds: int) -> ImageSizeError:
     )
 
 
-def limit_memory() -> None:
-    """Limit this process for good, where the system can: no core dump, and no address space beyond `MEMORY_BYTES`."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    for kind, amount in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, MEMORY_BYTES)):
-        _, most = resource.getrlimit(kind)
-        resource.setrlimit(kind, (amount if most == resource.RLIM_INFINITY else min(amount, most), most))
-
-
 def answer(asked: Message) -> Message:
     """Decode what a message holds, in the child."""
     fields = asked.fields
-    _limit_time(fields["seconds"])
+    _limit(fields["memory_bytes"], fields["seconds"])
     limits = Limits(max_bytes=fields["max_bytes"], max_pixels=fields["max_pixels"])
     try:
         return serial.photo_message(images.decode(bytes(asked.parts[0]), limits, serial.size_from(fields["fit"])))
@@ -129,12 +140,17 @@ def answer(asked: Message) -> Message:
         return Message("error", to_fields(error))
 
 
-def _limit_time(seconds: Any) -> None:
-    """Let the system end this process when it uses so much more processor time."""
+def _limit(memory_bytes: int, seconds: int) -> None:
+    """Let this process have no more memory, and the system end it when it uses so much more processor time."""
     if sys.platform == "win32":
         return
     import resource
 
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(usage.ru_utime + usage.ru_stime) + int(seconds), most))
+    limits = {
+        resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: memory_bytes,
+        resource.RLIMIT_CPU: math.ceil(usage.ru_utime + usage.ru_stime) + seconds,
+    }
+    for kind, amount in limits.items():
+        _, most = resource.getrlimit(kind)
+        resource.setrlimit(kind, (amount if most == resource.RLIM_INFINITY else min(amount, most), most))

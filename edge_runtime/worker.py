@@ -93,7 +93,6 @@ def _end_with_parent() -> None:
 def _decode(line: Line) -> None:
     from edge_runtime import decoder
 
-    decoder.limit_memory()
     while True:
         line.send(decoder.answer(line.receive()))
 

@@ -70,7 +70,8 @@ class WorkerEditor:
         """Start the child without waiting for it; raises ArtifactError for a folder that is none."""
         self.artifact = Artifact.open(opening.path.absolute(), verify=False)  # the child looks at the digests
         self.limits = images.Limits()
-        self.openings = 0
+        self.openings = 1
+        """How often its memory began anew."""
         self._opening, self._spawner, self._decode = opening, spawner, decode
         self._breaker, self._lock = Breaker(time.monotonic), threading.RLock()
         self._child: Child | None = None
@@ -233,7 +234,6 @@ class WorkerEditor:
                 self._end()
                 raise from_fields(answer.fields)
             self._kind, self._waiting = serial.kind_from(answer.fields), False
-            self.openings += 1
             self._opening_seconds = time.monotonic() - self._began
         return child
 
@@ -241,6 +241,7 @@ class WorkerEditor:
         if self._child is not None:
             self._child.end(at_once=True)  # it holds nothing but memory
             self._child = None
+            self.openings += 1
 
     def _planned(self, child: Child, instruction: str) -> Generator[Step, None, Plan]:
         yield from ()  # reading words has no steps
