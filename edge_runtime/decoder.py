@@ -105,7 +105,8 @@ class Decoder:
         child = self._started()
         try:
             child.send(asked)
-            answer = child.receive(Patience(idle_seconds=_IDLE_SECONDS, silent_seconds=_CLOCK_FACTOR * seconds))
+            silent_seconds = _IDLE_SECONDS + _CLOCK_FACTOR * seconds
+            answer = child.receive(Patience(idle_seconds=_IDLE_SECONDS, silent_seconds=silent_seconds))
         except ChildError:
             self._child = None
             raise
