@@ -19,6 +19,7 @@
     │   └── RestingError         503           a model crashed repeatedly and is left alone for a while
     ├── RouteError               422, exit 9   no model here and no provider can do the request as it is asked
     │   ├── RouteCapacityError   503           one could, were there memory, or were its provider not failing
+    │   │   └── RouteQueueError  503           one could, were the queue not too long for the deadline
     │   └── RouteDeadlineError   504           one could, were there more time
     ├── ProviderError            502, exit 10  a remote provider failed, or answered what can't be used
     │   ├── ProviderRequestError 502           it doesn't accept the request
@@ -176,6 +177,12 @@ class RouteCapacityError(RouteError):
     """A model or provider could do it, were there memory, or were the provider not failing."""
 
     status, default_code = 503, "no_capacity"
+
+
+class RouteQueueError(RouteCapacityError):
+    """A model could do it in time, were the queue shorter."""
+
+    default_code = "queue_too_long"
 
 
 class RouteDeadlineError(RouteError):

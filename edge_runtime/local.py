@@ -109,8 +109,8 @@ class Local:
             name=self.name, family=self.editor.artifact.manifest.family, version=self.editor.artifact.version,
             pictures=1 if abilities is None else abilities.pictures, masks=abilities is None or abilities.mask,
             beyond_limit=BEYOND_THRESHOLD if abilities is None else None, failure=failure,
-            seconds=self._seconds(pixels, self._steps(request)), memory_bytes=self._more_bytes(pixels),
-            retry_seconds=self.editor.rest_seconds,
+            seconds=self._seconds(pixels, self._steps(request)), margin=self._pace.margin(self.name),
+            memory_bytes=self._more_bytes(pixels), retry_seconds=self.editor.rest_seconds,
         )
 
     def pixels(self, request: EditRequest) -> int:

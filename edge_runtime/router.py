@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from edge_runtime.advice import Advice
 from edge_runtime.breaker import BreakerState
-from edge_runtime.errors import RouteCapacityError, RouteDeadlineError, RouteError, UnknownModelError
+from edge_runtime.errors import RouteCapacityError, RouteDeadlineError, RouteError, RouteQueueError, UnknownModelError
 from edge_runtime.route import (
     AUTO,
     Fallback,
@@ -26,7 +26,7 @@ from edge_runtime.route import (
 )
 
 _Found = tuple[Obstacle, str]
-_PASSING = frozenset({Obstacle.MEMORY, Obstacle.BREAKER, Obstacle.DEADLINE})
+_PASSING = frozenset({Obstacle.MEMORY, Obstacle.BREAKER, Obstacle.QUEUE, Obstacle.DEADLINE})
 
 
 def route(request: RequestFacts, machine: MachineFacts, offers: Sequence[Offer], advice: Advice) -> Route:
@@ -41,7 +41,7 @@ def route(request: RequestFacts, machine: MachineFacts, offers: Sequence[Offer],
         raise UnknownModelError("unknown model", got=request.model, allowed=", ".join((*names, AUTO)), param="model")
     fitting = [offer for offer, found in judged if not found]
     if not fitting:
-        raise _nothing_fits(request, judged)
+        raise _nothing_fits(request, machine, judged)
     best = min(fitting, key=lambda offer: _order(request, offer, advice))
     rejected = (
         Rejection(offer=offer, why=found[0][1], obstacle=found[0][0]) if found
@@ -115,11 +115,13 @@ def _breaker(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Fou
 
 
 def _deadline(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Found | None:
-    wait, run = _wait(machine, offer), offer.seconds or 0.0
-    if request.deadline_seconds is None or wait + run <= request.deadline_seconds:
+    """Compare the deadline with the time. Behind others there must be room for the ups and downs of times, too."""
+    wait, run, left = _wait(machine, offer), offer.seconds or 0.0, request.deadline_seconds
+    if left is None or (wait + offer.margin * run <= left if wait else run <= left):
         return None
     after = f" after {wait:.1f} s in the queue" if wait else ""
-    return Obstacle.DEADLINE, f"it would take {run:.1f} s{after}, and {request.deadline_seconds:.1f} s are left"
+    kind = Obstacle.QUEUE if run <= left else Obstacle.DEADLINE
+    return kind, f"it would take {run:.1f} s{after}, and {left:.1f} s are left"
 
 
 def _cost(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Found | None:
@@ -165,18 +167,33 @@ def _second(request: RequestFacts, offer: Offer, best: Offer, advice: Advice) ->
     return f"{best.name} is faster" if mine[3] > others[3] else f"{best.name} is as good and stands first"
 
 
-def _nothing_fits(request: RequestFacts, judged: Sequence[tuple[Offer, list[_Found]]]) -> RouteError:
+def _nothing_fits(
+    request: RequestFacts, machine: MachineFacts, judged: Sequence[tuple[Offer, list[_Found]]]
+) -> RouteError:
     """Return the error that says what stood against each offer and what to change."""
     sets = [{kind for kind, _ in found} for _, found in judged]
     told = "; ".join(f"{offer.name}: {found[0][1]}" for offer, found in judged if found[0][0] is not Obstacle.MODEL)
     what = f"no model here and no provider can do this request ({told})"
-    if {Obstacle.DEADLINE} in sets:
+    if {Obstacle.DEADLINE} in sets and {Obstacle.QUEUE} not in sets:
         return RouteDeadlineError(what, hint="give it more time, or ask for a smaller size", param="deadline_ms")
+    if {Obstacle.QUEUE} in sets:
+        crowded = RouteQueueError(what, hint="try again later, or give it more time", param="deadline_ms")
+        crowded.retry_after_seconds = max(1, math.ceil(_excess(request, machine, judged)))
+        return crowded
     if any(found <= _PASSING for found in sets):
         error = RouteCapacityError(what, hint="try again later, or ask for a smaller size")
         error.retry_after_seconds = _patience(judged)
         return error
     return RouteError(what, hint=_advised_change(sets), param=None)
+
+
+def _excess(
+    request: RequestFacts, machine: MachineFacts, judged: Sequence[tuple[Offer, list[_Found]]]
+) -> float:
+    """Return by how many seconds the queue is too long, for the offer that it hinders least."""
+    crowded = [offer for offer, found in judged if {kind for kind, _ in found} == {Obstacle.QUEUE}]
+    quickest = min(offer.margin * (offer.seconds or 0.0) for offer in crowded)
+    return machine.queue_seconds + quickest - (request.deadline_seconds or 0.0)
 
 
 def _patience(judged: Sequence[tuple[Offer, list[_Found]]]) -> int:

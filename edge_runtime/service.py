@@ -136,7 +136,7 @@ class EditService:
         failures: dict[str, str] = {}
         first: NanoedgeError | None = None
         while True:
-            left = _with_less_time(request, time.monotonic() - began)
+            left = request.with_less_time(time.monotonic() - began)
             try:
                 route = self.route(left, queue.wait_seconds, failures)
             except RouteError as error:
@@ -182,8 +182,8 @@ class EditService:
             with queue.away():
                 return self.remotes[name].edit(request, abandoned)
         began = time.monotonic()
-        with queue.turn():
-            left = _with_less_time(request, time.monotonic() - began)
+        with queue.turn(route.offer.seconds):
+            left = request.with_less_time(time.monotonic() - began)
             if left.deadline_seconds is not None and left.deadline_seconds < (route.offer.seconds or _LEAST_SECONDS):
                 raise RouteDeadlineError("its turn came too late for the deadline", param="deadline_ms")
             return self._locals[name].edit(replace(left, model=name), abandoned)
@@ -246,13 +246,6 @@ def open_service(
 
 def _named(editors: Sequence[LocalEditor]) -> Iterator[tuple[str, LocalEditor]]:
     return ((_unique(editor, editors), editor) for editor in editors)
-
-
-def _with_less_time(request: EditRequest, seconds: float) -> EditRequest:
-    """Return the request with what is left of its deadline."""
-    if request.deadline_seconds is None:
-        return request
-    return replace(request, deadline_seconds=max(request.deadline_seconds - seconds, _LEAST_SECONDS))
 
 
 def _unique(editor: LocalEditor, editors: Sequence[LocalEditor]) -> str:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _SECONDS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 120)
 _REASONS = {
     None: "better", Obstacle.DEADLINE: "deadline", Obstacle.MEMORY: "oom", Obstacle.CAPABILITY: "unsupported",
-    Obstacle.FAILED: "failed", Obstacle.MODEL: "model", Obstacle.POLICY: "policy",
+    Obstacle.FAILED: "failed", Obstacle.MODEL: "model", Obstacle.POLICY: "policy", Obstacle.QUEUE: "busy",
+    Obstacle.BREAKER: "breaker",
 }
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 

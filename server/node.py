@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, cast
 
 from flask import current_app, request
 
+from edge_runtime.errors import RouteQueueError
 from edge_runtime.plan import Plan
 from edge_runtime.request import EditRequest, EditResult
 from edge_runtime.route import Route
 from server.admission import Admission, Places
+from server.caller import caller
 from server.config import ServerConfig
 from server.lane import Lane
 from server.metrics import Metrics
@@ -34,7 +37,7 @@ class Node:
     @contextmanager
     def admission(self) -> Iterator[Admission]:
         """Hold a place for the current request, whose input is read only then; raises BusyError."""
-        admission = Admission(self.lane, self.outgoing, _client_left())
+        admission = Admission(self.lane, self.outgoing, _client_left(), _client())
         admission.enter()
         try:
             yield admission
@@ -48,7 +51,12 @@ class Node:
 
     def edited(self, wanted: EditRequest, admission: Admission, abandoned: Callable[[], bool]) -> EditResult:
         """Edit for a request that holds a place already."""
-        result = self.service.edit(wanted, admission, abandoned)
+        wanted = wanted.with_less_time(time.monotonic() - admission.began)
+        try:
+            result = self.service.edit(wanted, admission, abandoned)
+        except RouteQueueError as error:
+            error.retry_after_seconds = admission.promise(error.retry_after_seconds or 0)
+            raise
         self.metrics.edited(result, admission.waited_seconds)
         return result
 
@@ -70,6 +78,12 @@ class Node:
 def current_node() -> Node:
     """Return the node of the application that answers the current request."""
     return cast(Node, current_app.extensions["nanoedge"])
+
+
+def _client() -> str:
+    """Return what tells a client that comes back from others: its idempotency key, or what its headers say else."""
+    key = request.headers.get("Idempotency-Key")
+    return f"{caller()} {key or f'{request.remote_addr} {request.path} {request.content_length}'}"[:300]
 
 
 def _client_left() -> Callable[[], bool]:
