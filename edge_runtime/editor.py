@@ -17,7 +17,7 @@ from typing import Final
 from edge_runtime import images, plugins
 from edge_runtime.artifact import Artifact
 from edge_runtime.diffusion.memory import BASE_BYTES, parts, peak_bytes
-from edge_runtime.engine import engine_for
+from edge_runtime.engine import Engine, engine_for
 from edge_runtime.errors import PlanError
 from edge_runtime.family import Abilities, Family, Mask, Model, Painter, Pixels, Planner, Prompt
 from edge_runtime.generators import finished, retold
@@ -74,6 +74,8 @@ class Editor:
         engine = engine_for(artifact.manifest.target)
         family: Family = plugins.load("families", artifact.manifest.family)
         cores = threads or Machine.detect().cores
+        if device != "cpu":
+            _check_device(artifact, engine, device)
         model = family.open(artifact, engine, threads=cores, device=device, memory_bytes=memory_bytes)
         return cls(artifact, model, limits or images.Limits(), decode)
 
@@ -187,6 +189,15 @@ class Editor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_device(artifact: Artifact, engine: Engine, device: str) -> None:
+    """Open the smallest graph on the device and close it: a device that isn't there shows now, not in the first edit.
+
+    Raises EngineError when the engine has no such device, or opened the graph on another one.
+    """
+    component = min(artifact.manifest.components, key=lambda component: component.bytes)
+    engine.open(artifact.path(component.name), component, threads=1, device=device).close()
 
 
 def needed_bytes(manifest: Manifest, pixels: int, *, paints: bool) -> int:

@@ -29,6 +29,7 @@ from edge_runtime.errors import (
     UrlError,
 )
 from edge_runtime.fetch import FetchPolicy, fetch_image
+from edge_runtime.images import Decode, decode
 from edge_runtime.limits import Limits
 from edge_runtime.refusals import is_moderation, message, retry_after
 from edge_runtime.wire import Answer, Call, LostError, UnreachedError, sent_and_answered
@@ -67,6 +68,7 @@ class Terms:
     result_hosts: tuple[str, ...] | None = None
     seconds: float = 300.0
     abandoned: Callable[[], bool] = lambda: False
+    decode: Decode = decode
     limits: Limits = Limits()
 
 
@@ -78,6 +80,11 @@ class Exchange:
         self._end = time.monotonic() + terms.seconds
         self._key = secrets.token_hex(16)
         self.sent_bytes = 0
+
+    @property
+    def decode(self) -> Decode:
+        """Return what decodes the pictures that go out."""
+        return self._terms.decode
 
     @property
     def left_seconds(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,8 @@ from edge_runtime.messages import Message, Part
 from edge_runtime.plan import Edit, Plan, Vocabulary
 from edge_runtime.request import EditRequest, EditResult, Size, Step
 
-_OPTIONS = (
-    "instruction", "model", "output_format", "quality", "steps", "seed", "negative", "previews",
-)  # fmt: skip
+_PLACING = ("fallback", "deadline_seconds", "max_cost_usd")
+_PLAIN = (str, int, float, bool, type(None))
 
 
 def pictures_of(request: EditRequest) -> tuple[bytes, ...]:
@@ -25,22 +24,27 @@ def pictures_of(request: EditRequest) -> tuple[bytes, ...]:
 
 
 def request_message(request: EditRequest) -> Message:
-    """Return a request without its pictures, which are numbers there; what says where it may be done is left out."""
-    fields = {name: getattr(request, name) for name in _OPTIONS}
+    """Return a request without its pictures, which are numbers there; what says where it may be done is left out.
+
+    Members with plain values go along whatever they are called, so that a new option needs no change here.
+    """
+    members = {member.name: getattr(request, member.name) for member in fields(request)}
+    plain = {name: value for name, value in members.items() if isinstance(value, _PLAIN) and name not in _PLACING}
     return Message("edit", {
-        **fields, "plan": request.plan, "guidance": dict(request.guidance), "references": len(request.references),
-        "mask": request.mask is not None, "size": size_fields(request.size),
+        "plain": plain, "plan": request.plan, "guidance": dict(request.guidance),
+        "references": len(request.references), "mask": request.mask is not None, "size": size_fields(request.size),
     })  # fmt: skip
 
 
-def request_from(fields: Mapping[str, Any]) -> EditRequest:
-    """Return the request; its pictures are the numbers that `number_of` reads."""
-    count = int(fields["references"])
-    return EditRequest(
-        image=b"0", references=tuple(str(number).encode() for number in range(1, count + 1)),
-        mask=str(count + 1).encode() if fields["mask"] else None, plan=fields["plan"], guidance=fields["guidance"],
-        size=size_from(fields["size"]), **{name: fields[name] for name in _OPTIONS},
-    )
+def request_from(told: Mapping[str, Any]) -> EditRequest:
+    """Return the request; in place of its pictures it has their numbers, as text."""
+    count = int(told["references"])
+    special = {
+        "image": b"0", "references": tuple(str(number).encode() for number in range(1, count + 1)),
+        "mask": str(count + 1).encode() if told["mask"] else None, "plan": told["plan"], "guidance": told["guidance"],
+        "size": size_from(told["size"]),
+    }  # fmt: skip
+    return EditRequest(**{**told["plain"], **special})
 
 
 def size_fields(size: Size | None) -> Sequence[int] | None:
@@ -64,30 +68,30 @@ def photo_message(photo: Photo) -> Message:
 
 def photo_from(message: Message) -> Photo:
     """Return the photo; its pixels are the message's part itself, not a copy."""
-    fields = message.fields
+    told = message.fields
     return Photo(
-        pixels=_pixels(message.parts[0], fields), has_alpha=fields["has_alpha"], source_format=fields["source_format"],
-        warnings=tuple(fields["warnings"]),
+        pixels=_pixels(message.parts[0], told), has_alpha=told["has_alpha"], source_format=told["source_format"],
+        warnings=tuple(told["warnings"]),
     )
 
 
 def step_message(step: Step) -> Message:
     """Return a step, its preview's pixels as a part."""
-    fields = {name: getattr(step, name) for name in ("stage", "fraction", "note", "done", "steps")}
+    told = {name: getattr(step, name) for name in ("stage", "fraction", "note", "done", "steps")}
     if step.preview is None:
-        return Message("step", fields)
+        return Message("step", told)
     height, width = step.preview.shape[:2]
     part = np.ascontiguousarray(step.preview).data
-    return Message("step", {**fields, "width": width, "height": height}, (part,))
+    return Message("step", {**told, "width": width, "height": height}, (part,))
 
 
 def step_from(message: Message) -> Step:
     """Return the step."""
-    fields = dict(message.fields)
+    told = dict(message.fields)
     if not message.parts:
-        return Step(**fields)
-    preview = _pixels(message.parts[0], fields)
-    return Step(preview=preview, **{name: fields[name] for name in fields.keys() - {"width", "height"}})
+        return Step(**told)
+    preview = _pixels(message.parts[0], told)
+    return Step(preview=preview, **{name: told[name] for name in told.keys() - {"width", "height"}})
 
 
 def result_message(result: EditResult) -> Message:
@@ -99,10 +103,10 @@ def result_message(result: EditResult) -> Message:
 
 def result_from(message: Message) -> EditResult:
     """Return the result."""
-    fields = dict(message.fields)
-    fields["plan"] = None if fields["plan"] is None else plan_from(fields["plan"])
-    fields["warnings"] = tuple(fields["warnings"])
-    return EditResult(**{**fields, "image": bytes(message.parts[0])})
+    told = dict(message.fields)
+    told["plan"] = None if told["plan"] is None else plan_from(told["plan"])
+    told["warnings"] = tuple(told["warnings"])
+    return EditResult(**{**told, "image": bytes(message.parts[0])})
 
 
 def plan_fields(plan: Plan) -> dict[str, Any]:
@@ -110,9 +114,9 @@ def plan_fields(plan: Plan) -> dict[str, Any]:
     return asdict(plan)
 
 
-def plan_from(fields: Mapping[str, Any]) -> Plan:
+def plan_from(told: Mapping[str, Any]) -> Plan:
     """Return the plan."""
-    return Plan(edits=tuple(Edit(**edit) for edit in fields["edits"]), beyond=fields["beyond"])
+    return Plan(edits=tuple(Edit(**edit) for edit in told["edits"]), beyond=told["beyond"])
 
 
 def kind_fields(vocabulary: Vocabulary, abilities: Abilities | None) -> dict[str, Any]:
@@ -126,11 +130,11 @@ def kind_fields(vocabulary: Vocabulary, abilities: Abilities | None) -> dict[str
     }  # fmt: skip
 
 
-def kind_from(fields: Mapping[str, Any]) -> tuple[Vocabulary, Abilities | None]:
+def kind_from(told: Mapping[str, Any]) -> tuple[Vocabulary, Abilities | None]:
     """Return vocabulary and abilities."""
-    abilities = fields["abilities"]
-    return Vocabulary.from_json(fields["vocabulary"]), None if abilities is None else Abilities(**abilities)
+    abilities = told["abilities"]
+    return Vocabulary.from_json(told["vocabulary"]), None if abilities is None else Abilities(**abilities)
 
 
-def _pixels(part: Part, fields: Mapping[str, Any]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return np.frombuffer(part, np.uint8).reshape(fields["height"], fields["width"], 4)
+def _pixels(part: Part, told: Mapping[str, Any]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.frombuffer(part, np.uint8).reshape(told["height"], told["width"], 4)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from edge_runtime import images
 from edge_runtime.advice import Advice
 from edge_runtime.editor import BEYOND_THRESHOLD, EMBEDDED, Editor
 from edge_runtime.errors import (
@@ -236,7 +237,9 @@ def open_service(
         from edge_runtime.remote import Remote
 
         found = ProvidersFile.read(providers, os.environ)
-        remotes, fallback = [Remote(settings) for settings in found.providers], found.fallback
+        fallback = found.fallback
+        decode = images.decode if workers is None else workers.outer_decoder().decode
+        remotes = [Remote(settings, decode=decode) for settings in found.providers]
     editors: list[LocalEditor] = [
         Editor.open(path, threads=threads) if workers is None else workers.editor(path, threads)
         for path in (EMBEDDED, *models)

@@ -30,6 +30,7 @@ class Workers:
     def __init__(self, crew: Crew) -> None:
         self._crew, self._spawner = crew, Spawner()
         self.decoder = Decoder(self._spawner)
+        self._decoders = [self.decoder]
         self.editors: list[WorkerEditor] = []
         self._closing = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="unload-idle-models", daemon=True)
@@ -49,9 +50,15 @@ class Workers:
         self.editors.append(made)
         return made
 
+    def outer_decoder(self) -> Decoder:
+        """Return one more decoder, of what goes to providers and comes from them: no edit here waits for that."""
+        self._decoders.append(Decoder(self._spawner))
+        return self._decoders[-1]
+
     def wait(self) -> None:
         """Wait until all models are open, and raise what opening one raised."""
-        self.decoder.start()
+        for decoder in self._decoders:
+            decoder.start()
         for editor in self.editors:
             editor.abilities  # noqa: B018 - waits for it
         if self._crew.idle_seconds is not None and len(self.editors) > 1:
@@ -64,7 +71,8 @@ class Workers:
             self._sweeper.join()
         for editor in self.editors:
             editor.close()
-        self.decoder.close()
+        for decoder in self._decoders:
+            decoder.close()
         self._spawner.close()
 
     def _sweep(self) -> None:

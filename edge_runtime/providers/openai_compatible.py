@@ -15,6 +15,7 @@ from urllib.parse import urljoin
 
 from edge_runtime import outgoing
 from edge_runtime.exchange import Exchange, Form
+from edge_runtime.images import Decode
 from edge_runtime.provider import Accepts, ProviderSettings, RemotePicture
 from edge_runtime.request import MAX_REFERENCES, EditRequest
 
@@ -39,7 +40,7 @@ class OpenAICompatible:
 
     def edit(self, request: EditRequest, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
         """Post the form and read the first picture of the answer."""
-        answer = exchange.submit_form(settings.url("images/edits"), _form(request, settings))
+        answer = exchange.submit_form(settings.url("images/edits"), _form(request, settings, exchange.decode))
         try:
             first = answer["data"][0]
             if first.get("b64_json"):
@@ -56,11 +57,11 @@ class OpenAICompatible:
         )
 
 
-def _form(request: EditRequest, settings: ProviderSettings) -> Form:
-    photo, *others = outgoing.pictures(request)
+def _form(request: EditRequest, settings: ProviderSettings, decode: Decode) -> Form:
+    photo, *others = outgoing.pictures(request, decode)
     part = "image[]" if others else "image"
     form: Form = [(part, (one.filename, one.data, one.media_type)) for one in (photo, *others)]
-    form += _mask(request, settings, photo)
+    form += _mask(request, settings, photo, decode)
     form += [
         ("prompt", request.instruction or ""), ("model", settings.model), ("n", "1"),
         ("response_format", "b64_json"),
@@ -72,9 +73,11 @@ def _form(request: EditRequest, settings: ProviderSettings) -> Form:
     return [*form, ("size", f"{photo.width}x{photo.height}" if request.size else "auto"), *_extensions(request)]
 
 
-def _mask(request: EditRequest, settings: ProviderSettings, photo: outgoing.Picture) -> Form:
+def _mask(
+    request: EditRequest, settings: ProviderSettings, photo: outgoing.Picture, decode: Decode
+) -> Form:
     white = settings.options["mask"] == "white"
-    mask = outgoing.white_mask(request, photo) if white else outgoing.clear_mask(request, photo)
+    mask = (outgoing.white_mask if white else outgoing.clear_mask)(request, photo, decode)
     if mask is None:
         return []
     file = ("mask.png", mask.data, mask.media_type)
@@ -85,6 +88,8 @@ def _extensions(request: EditRequest) -> Form:
     given: dict[str, Any] = {
         "seed": request.seed, "num_inference_steps": request.steps, "negative_prompt": request.negative,
     }
+    if request.deadline_seconds is not None:  # another nanoedge refuses at once what it can't do in time
+        given["deadline_ms"] = max(1, round(1000 * request.deadline_seconds))
     for name, strength in request.guidance.items():
         given |= dict.fromkeys(_GUIDANCE.get(name, ()), strength)
     return [(name, str(value)) for name, value in given.items() if value is not None]
