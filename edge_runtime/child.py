@@ -165,6 +165,8 @@ class Child:
             logger.info("the child %d stopped speaking: %s", self.pid, error)
             self._process.kill()
         self._inbox.put(None)
+        with suppress(subprocess.TimeoutExpired):  # so that none that ended by itself stays a zombie
+            self._process.wait(_FAREWELL_SECONDS)
 
     def _processor_ticks(self) -> int | None:
         """Return the processor time that it used so far, in the system's ticks; None where that can't be read."""
