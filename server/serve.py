@@ -81,6 +81,7 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     try:
         app = create_app(service, config if address.insecure_public else replace(config, trusted_hosts=LOOPBACK_NAMES))
         if service.workers is not None:
+            app.extensions["nanoedge"].metrics.watch_workers(service.workers)
             service.workers.wait()
     except BaseException:
         service.close()

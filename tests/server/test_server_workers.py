@@ -79,6 +79,9 @@ def test_children_are_replaced(node: Started, photo: bytes) -> None:
     assert edit(node, photo, size="200").status == 200
     after = children(node)
     assert set(after) == {"editor", "decoder"} and not set(before.values()) & set(after.values())
+    metrics = HTTP.request("GET", f"{node.url}/metrics").data.decode()
+    assert 'imgedit_worker_restarts_total{model="nano-banana",reason="exit"} 1.0' in metrics
+    assert 'imgedit_model_load_seconds{model="nano-banana"}' in metrics
 
 
 @pytest.mark.slow
