@@ -110,9 +110,15 @@ class Decoder:
         except ChildError:
             self._child = None
             raise
-        if answer.kind == "photo":
-            return serial.photo_from(answer)
-        raise from_fields(answer.fields)
+        try:
+            if answer.kind == "photo":
+                return serial.photo_from(answer)
+            error = from_fields(answer.fields)
+        except (LookupError, TypeError, ValueError) as unclear:  # a picture that took the child over speaks for it
+            child.end(at_once=True)
+            self._child = None
+            raise ChildError("it said what a decoder doesn't say", "speech") from unclear
+        raise error
 
     def _started(self) -> Child:
         if self._child is not None and not self._child.alive:

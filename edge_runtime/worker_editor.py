@@ -186,8 +186,12 @@ class WorkerEditor:
         except GeneratorExit:
             self._breaker.dismissed(given)
             raise
-        except BaseException:
+        except NanoedgeError:
             self._breaker.succeeded(given)
+            raise
+        except BaseException:  # a message of another form than ours: nobody knows what the child would say next
+            self._breaker.failed(given)
+            self._end()
             raise
         else:
             self._breaker.succeeded(given)

@@ -71,6 +71,7 @@ def test_models_and_decoder_have_processes_of_their_own(running: Started) -> Non
     assert not maps.exists() or "onnxruntime" not in maps.read_text(), "the server itself runs no model"
 
 
+@pytest.mark.slow
 def test_children_are_replaced(node: Started, photo: bytes) -> None:
     before = children(node)
     for child in before.values():
