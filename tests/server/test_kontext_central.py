@@ -17,7 +17,9 @@ from PIL import Image
 from converters.pipelines.flux_kontext import PREFERRED_PIXELS
 from edge_runtime import outgoing
 from edge_runtime.editor import Editor
-from edge_runtime.request import EditRequest, Size
+from edge_runtime.generators import finished
+from edge_runtime.request import EditRequest, Size, Step
+from edge_runtime.workers import Crew, Workers
 from tests.server.started import ROOT, command, started_server
 
 pytestmark = pytest.mark.slow
@@ -95,3 +97,31 @@ def test_a_central_refuses_at_once_what_it_can_not_do_in_time(kontext: Path, pho
         assert urllib3.request("POST", f"{central.url}/edit", fields=fields, timeout=120).status == 200
         late = urllib3.request("POST", f"{central.url}/edit", fields={**fields, "deadline_ms": "1"}, timeout=120)
         assert late.status == 504 and late.json()["error"]["code"] == "deadline_too_short"
+
+
+def test_steps_previews_and_cancelling_go_through_the_process_of_a_model(kontext: Path, photo: bytes) -> None:
+    request = EditRequest(
+        image=photo, instruction=WORDS, seed=7, steps=3, output_format="png", size=Size(width=128, height=128),
+        previews=True,
+    )  # fmt: skip
+    workers = Workers(Crew())
+    worker = workers.editor(kontext, threads=1)
+    with Editor.open(kontext, threads=1) as editor:
+        assert worker.abilities == editor.abilities and worker.abilities is not None
+        seen: list[tuple[Step, ...]] = [(), ()]
+        results = []
+        for place, one in enumerate((editor, worker)):
+            told: list[Step] = []
+            results.append(finished(one.steps(request), told.append))
+            seen[place] = tuple(told)
+    assert seen[0] == seen[1] and results[0].image == results[1].image and results[1].seed == 7
+    for here, there in zip(*seen, strict=True):
+        assert (here.preview is None) == (there.preview is None)
+        assert here.preview is None or np.array_equal(here.preview, there.preview)
+    assert sum(step.preview is not None for step in seen[1]) >= 2
+    steps = worker.steps(request)
+    while next(steps).done < 1:
+        pass
+    steps.close()
+    assert finished(worker.steps(request)).image == results[0].image and not worker.fate.restarts
+    workers.close()
