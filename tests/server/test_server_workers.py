@@ -54,10 +54,10 @@ def children(server: Started) -> dict[str, psutil.Process]:
     return {child.cmdline()[-1]: child for child in found}
 
 
-def large_photo() -> bytes:
+def large_photo(width: int = 4000, height: int = 3000) -> bytes:
     stream = BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
-    Image.fromarray(noise).resize((4000, 3000)).save(stream, "JPEG")
+    Image.fromarray(noise).resize((width, height)).save(stream, "JPEG")
     return stream.getvalue()
 
 
@@ -171,9 +171,9 @@ def _refused(server: Started) -> None:
 @pytest.mark.slow
 def test_sigterm_to_all_processes_finishes_what_runs(tmp_path: Path) -> None:
     """As systemd sends it, and as Ctrl-C in a terminal comes."""
-    photo = large_photo()
+    photo = large_photo(2000, 1500)
     with started_server() as server, ThreadPoolExecutor(1) as pool:
-        job = pool.submit(edit, server, photo, output_format="png")
+        job = pool.submit(edit, server, photo)
         while not running(server):
             assert not job.done()
         left = list(children(server).values())
