@@ -14,7 +14,7 @@ from typing import Final
 LONGEST_SECONDS: Final = 300
 """Nobody is told to come back later than this; one who would have to gets no promise."""
 
-_SPACING: Final = 1.5
+_SPACING: Final = 1.25
 """Turns between two promises: whole seconds make clients come in bunches, and the lane must get through each."""
 
 _MOST: Final = 10_000
