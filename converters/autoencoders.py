@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from converters.calibration import CalibrationData, Photo
+from converters.pinned import at_sizes
 from converters.shards import renamed
 from converters.source import Arrays, ComponentSource, Weights
 from edge_runtime.errors import ConversionError
@@ -89,6 +90,15 @@ def autoencoder(
     def decoder_inputs() -> Iterator[Arrays]:
         return (seeded(_CALIBRATION_PIXELS, 100 + seed) for seed in range(_CALIBRATION_INPUTS))
 
+    def pinned(source: ComponentSource, width: int, height: int) -> ComponentSource:
+        sizes = {"height": height, "width": width, "latent_height": height // factor, "latent_width": width // factor}
+        pixels = (height, width)
+        inputs = {
+            encoder.name: [{"image": cropped(photo, pixels)} for photo in (data.comparison[0], data.comparison[-1])],
+            decoder.name: [seeded(pixels, seed) for seed in range(len(_EXAMPLE_PIXELS))],
+        }
+        return at_sizes(source, sizes, inputs[source.name])
+
     encoder = ComponentSource(
         name="vae_encoder",
         module=lambda: Encoder(config),
@@ -103,6 +113,7 @@ def autoencoder(
         calibration=encoder_inputs,
         exclude=(*_SENSITIVE, *_ends(config, "encoder")),
         weights=_half(weights, ("encoder.", "quant_conv.")),
+        pinned=lambda width, height: pinned(encoder, width, height),
     )
     decoder = ComponentSource(
         name="vae_decoder",
@@ -115,6 +126,7 @@ def autoencoder(
         calibration=decoder_inputs,
         exclude=(*_SENSITIVE, *_ends(config, "decoder")),
         weights=_half(weights, ("decoder.", "post_quant_conv.")),
+        pinned=lambda width, height: pinned(decoder, width, height),
     )
     return encoder, decoder
 

@@ -123,7 +123,9 @@ class ComponentSource:
     `exclude` holds shell patterns of layer names that stay in float, `faster_in_float` of those that do so in 8 bits
     because float is faster at their size: fewer bits are worth it for their bytes. `working` gives the symbols' sizes
     in an edit of one picture, uncut, with as long a text as is likely; None for what is no part of a painting model.
-    `fixed` is needed only by formats with fixed shapes, and there by components with symbols.
+    `fixed` is needed only by formats with fixed shapes, and there by components with symbols. `pinned` returns the
+    component for results of one width and height in pixels: what a large model's component is where graphs are small
+    programs for phones; None for one that stays ONNX.
     """
 
     name: str
@@ -142,6 +144,7 @@ class ComponentSource:
     constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     working: Working | None = None
     fixed: FixedForm | None = None
+    pinned: Callable[[int, int], ComponentSource] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,9 +28,17 @@ def held(work: Path, fingerprint: str) -> Iterator[int]:
         if not request.exists() or request.read_text(encoding="utf-8") != fingerprint:
             for left in work.iterdir():
                 if left.name != _LOCK:
-                    left.unlink()
+                    remove(left)
             request.write_text(fingerprint, encoding="utf-8")
         yield lock.fileno()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _take(lock: IO[str], work: Path) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from converters import tflite_graph, tflite_weights
 from converters.fused import with_fused_norms
+from converters.layer_path import layer_of
 from converters.layers import FLOAT, layer_schemes, precision_of
 from converters.litert import litert_torch
 from converters.quiet import quiet
@@ -31,6 +32,9 @@ from edge_runtime.errors import ConversionError
 from edge_runtime.machine import Machine
 from edge_runtime.manifest import MAX_NOTE_CHARACTERS, Component
 from edge_runtime.tensors import TensorSpec
+
+MOST_NAMED: Final = 3
+"""Layers that a note names of those that differ in the same way."""
 
 _OPERATION: Final = re.compile(r"While executing .*?target=(?:torch\.ops\.)?([\w.]+)")
 """What litert-torch says about the node of the traced graph at which it stopped."""
@@ -171,9 +175,7 @@ def _explained(
         return ConversionError(f"{component.name} can't be converted to TFLite", got=f"{type(error).__name__}: {error}")
     operation = stopped[1]
     program = torch.export.export(module, (), _example(component, form, form.sizes[0])).run_decompositions()
-    stacks = [node.meta.get("nn_module_stack", {}) for node in program.graph.nodes if str(node.target) == operation]
-    path = list(stacks[0].values())[-1][0] if stacks and stacks[0] else ""
-    layer = path.replace("L['self']", "").strip(".").removeprefix("module").strip(".") or "the module itself"
+    layer = next((layer_of(node) for node in program.graph.nodes if str(node.target) == operation), "an unknown layer")
     return ConversionError(
         f"{component.name}: TFLite can't express an operation", got=f"{operation}, in {layer}",
         hint="write the layer's forward with other operations, or add one to converters/tflite_operations.py",
@@ -195,7 +197,8 @@ def _note(changes: Mapping[str, str]) -> str:
     lines = []
     for change in sorted(set(changes.values()) - {""}):
         names = sorted(name for name, each in changes.items() if each == change)
-        lines.append(f"{', '.join(names)}: {change}")
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        lines.append(f"{', '.join(names[:MOST_NAMED])}{more}: {change}")
     text = "; ".join(lines)
     return text if len(text) <= MAX_NOTE_CHARACTERS // 2 else f"{text[: MAX_NOTE_CHARACTERS // 2]}..."
 
