@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from converters.calibration import CalibrationData, Photo
-from converters.pinned import at_sizes
 from converters.shards import renamed
 from converters.source import Arrays, ComponentSource, Weights
 from edge_runtime.errors import ConversionError
@@ -93,11 +92,11 @@ def autoencoder(
     def pinned(source: ComponentSource, width: int, height: int) -> ComponentSource:
         sizes = {"height": height, "width": width, "latent_height": height // factor, "latent_width": width // factor}
         pixels = (height, width)
-        inputs = {
+        inputs: dict[str, list[Arrays]] = {
             encoder.name: [{"image": cropped(photo, pixels)} for photo in (data.comparison[0], data.comparison[-1])],
             decoder.name: [seeded(pixels, seed) for seed in range(len(_EXAMPLE_PIXELS))],
         }
-        return at_sizes(source, sizes, inputs[source.name])
+        return source.at_sizes(sizes, inputs[source.name])
 
     encoder = ComponentSource(
         name="vae_encoder",

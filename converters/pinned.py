@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,7 @@ from torch import nn
 from converters.component import Converted, convert_component
 from converters.job import Report, Task
 from converters.recipe import load_recipe
-from converters.source import Arrays, ComponentSource, FixedForm, Model
+from converters.source import ComponentSource, FixedForm, Model
 from converters.streamed_torch import filled
 from converters.streaming import SMALLEST
 from converters.target import Target
@@ -26,32 +26,12 @@ from edge_runtime import plugins
 from edge_runtime.diffusion.components import ABSENT
 from edge_runtime.errors import ConversionError, OptionError
 from edge_runtime.manifest import Component
-from edge_runtime.tensors import TensorSpec, check_inputs
+from edge_runtime.tensors import check_inputs
 
 RESULT_SIZE: Final = "result_size"
 """Member of the manifest's settings: width and height of the results in pixels."""
 
 _CHUNK_BYTES: Final = 1 << 20
-
-
-def at_sizes(source: ComponentSource, sizes: Mapping[str, int], examples: Iterable[Arrays]) -> ComponentSource:
-    """Return the component with sizes in the place of some of its symbols; the examples must have them."""
-
-    def with_sizes(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-        return tuple(
-            replace(spec, shape=tuple(sizes.get(size, size) if isinstance(size, str) else size for size in spec.shape))
-            for spec in specs
-        )
-
-    return replace(
-        source,
-        inputs=with_sizes(source.inputs),
-        outputs=with_sizes(source.outputs),
-        examples=tuple(examples),
-        dimensions={symbol: span for symbol, span in source.dimensions.items() if symbol not in sizes},
-        working=None,
-        pinned=None,
-    )
 
 
 def pinned_model(model: Model, task: Task) -> Model:

@@ -6,7 +6,7 @@ The seam between `sources/` (which know models) and `targets/` (which know file 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -145,6 +145,23 @@ class ComponentSource:
     working: Working | None = None
     fixed: FixedForm | None = None
     pinned: Callable[[int, int], ComponentSource] | None = None
+
+    def at_sizes(self, sizes: Mapping[str, int], examples: Iterable[Arrays]) -> ComponentSource:
+        """Return the component with sizes in the place of some of its symbols; the examples must have them."""
+
+        def with_sizes(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+            shapes = (tuple(sizes.get(str(size), size) for size in spec.shape) for spec in specs)
+            return tuple(replace(spec, shape=shape) for spec, shape in zip(specs, shapes, strict=True))
+
+        return replace(
+            self,
+            inputs=with_sizes(self.inputs),
+            outputs=with_sizes(self.outputs),
+            examples=tuple(examples),
+            dimensions={symbol: span for symbol, span in self.dimensions.items() if symbol not in sizes},
+            working=None,
+            pinned=None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,8 +31,8 @@ CARRIED: Final = {"uint8": np.float32, "float32": np.float32, "int32": np.int32,
 
 
 _INSIDE: Final = "module."
-_TRANSLATION: Final = "convert_single_node"
-"""The function of coremltools that translates one operation; its argument `node` is the graph's."""
+_STAGES: Final = ("from_exir_node", "convert_single_node")
+"""The functions of coremltools that read and translate one operation; their argument `node` is the graph's."""
 
 
 class Carried(nn.Module):
@@ -118,7 +118,7 @@ def traced(component: ComponentSource, minimum: Any, precision: Any) -> Traced:
 
 def _failed_layer(exported: torch.export.ExportedProgram, error: Exception) -> str:
     """Return the layer of the operation at which coremltools stopped, by the node that its translation was given."""
-    frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name == _TRANSLATION]
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name in _STAGES]
     name = frames[0].f_locals["node"].name if frames else ""
     node = next((node for node in exported.graph.nodes if node.name == name), None)
     return "a layer that it doesn't name" if node is None else layer_of(node)

@@ -15,13 +15,13 @@ from tokenizers import Tokenizer
 from converters.autoencoders import autoencoder, compression, latent_settings, plausible_latents
 from converters.calibration import CalibrationData
 from converters.lora import fuse, require_components
-from converters.pinned import at_sizes
 from converters.qwen3_vl import MAX_TOKENS, read_config, text_component, vision_component
 from converters.qwen_vl import preprocessing
 from converters.shards import renamed
 from converters.source import Arrays, ComponentSource, FixedForm, Model, Weights
 from converters.tokenizers_file import tokenizer_json
 from converters.unets import SENSITIVE, DreamLiteDenoiser, PaddedDreamLiteDenoiser
+from edge_runtime.errors import OptionError
 from edge_runtime.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _longest_text(tokenizer: bytes, vision: Any) -> int:
     """Return how many tokens the longest instruction gives the denoiser, rounded up."""
     model = Tokenizer.from_str(tokenizer.decode())
     frame = len(model.encode(TEMPLATE.format(INSTRUCTION.format(""))).ids)
-    image = (VISION_PIXELS // vision.patch_size // vision.spatial_merge_size) ** 2
+    image: int = (VISION_PIXELS // vision.patch_size // vision.spatial_merge_size) ** 2
     tokens = frame - 1 + image + LONGEST_INSTRUCTION - DROPPED_TOKENS
     return -(-tokens // TEXT_STEP) * TEXT_STEP
 
@@ -137,12 +137,18 @@ def _denoiser(folder: PipelineFolder, weights: Weights, longest: int) -> Compone
         return (example(16, 32, 96, 100 + place, float(time)) for place, time in enumerate(times))
 
     def pinned(width: int, height: int) -> ComponentSource:
+        multiple = factor * 2 ** (len(config["block_out_channels"]) - 1)
+        if width % multiple or height % multiple:  # else enlarging would not give back what halving took
+            raise OptionError(
+                "the denoiser has no graph of this size", got=f"{width} x {height} pixels",
+                allowed=f"sides that are multiples of {multiple} pixels", param="size",
+            )  # fmt: skip
         rows, columns = height // factor, 2 * width // factor
         inputs = [example(rows, columns, tokens, seed) for seed, (_, _, tokens) in enumerate(_EXAMPLES)]
         padded = FixedForm(
             sizes=({"text_tokens": longest},), module=lambda: PaddedDreamLiteDenoiser(config), told=("text_tokens",)
         )
-        found = at_sizes(source, {"latent_height": rows, "latent_width": columns}, inputs)
+        found = source.at_sizes({"latent_height": rows, "latent_width": columns}, inputs)
         return replace(found, dimensions={"text_tokens": (2, longest)}, fixed=padded)
 
     source = ComponentSource(

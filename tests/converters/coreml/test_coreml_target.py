@@ -266,7 +266,10 @@ class Undecided(nn.Module):
 
 @pytest.mark.parametrize(
     ("module", "message"),
-    [(Ordered, r"odd: Core ML can't express an operation of layers\.1\..*linalg_solve.*torch_operations"), (Undecided, "(?i)odd can't be traced")],
+    [
+        (Ordered, r"Odd: Core ML can't express an operation of layers\.1\..*linalg_solve.*torch_operations"),
+        (Undecided, "Odd can't be traced"),
+    ],
 )
 def test_what_the_format_has_no_operation_for_is_named(tmp_path, module, message):
     with pytest.raises(ConversionError, match=message):
