@@ -16,6 +16,7 @@ from typing import Any, Final
 from torch import nn
 
 from converters.component import Converted, convert_component
+from converters.fidelity import LEAST_OUTPUT_SNR_DB
 from converters.job import Report, Task
 from converters.recipe import load_recipe
 from converters.source import ComponentSource, FixedForm, Model
@@ -89,7 +90,7 @@ def _check_size(size: tuple[int, int], rule: Mapping[str, Any]) -> None:
 
 
 def _in_memory(source: ComponentSource) -> ComponentSource:
-    """Return the component with modules that have their weights, and with small layers in float as in ONNX."""
+    """Return the component with modules that have their weights, and small layers and limits as in ONNX."""
     assert source.weights is not None
     small = (name for name in source.weights.names if _values(source, name) < SMALLEST)
     form = source.fixed
@@ -102,7 +103,9 @@ def _in_memory(source: ComponentSource) -> ComponentSource:
         return filled(replace(source, module=form.module))
 
     fixed = None if form is None else FixedForm(sizes=form.sizes, module=form.module and fixed_module, told=form.told)
-    return replace(source, module=module, fixed=fixed, exclude=(*source.exclude, *small))
+    return replace(
+        source, module=module, fixed=fixed, exclude=(*source.exclude, *small), least_snr_db=LEAST_OUTPUT_SNR_DB
+    )
 
 
 def _values(source: ComponentSource, name: str) -> int:

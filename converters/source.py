@@ -121,7 +121,9 @@ class ComponentSource:
     kind. `thresholded` names outputs that jump where another value crosses a threshold: their decibels are reported
     but not limited, an agreement judges them. `float_note`, if not empty, says why the component is never quantised;
     `exclude` holds shell patterns of layer names that stay in float, `faster_in_float` of those that do so in 8 bits
-    because float is faster at their size: fewer bits are worth it for their bytes. `working` gives the symbols' sizes
+    because float is faster at their size: fewer bits are worth it for their bytes. `float_inputs` holds those of layers
+    whose activations stay float in a format that would round each run's over its own range. `least_snr_db` takes the
+    place of parity's limits, by precision. `working` gives the symbols' sizes
     in an edit of one picture, uncut, with as long a text as is likely; None for what is no part of a painting model.
     `fixed` is needed only by formats with fixed shapes, and there by components with symbols. `pinned` returns the
     component for results of one width and height in pixels: what a large model's component is where graphs are small
@@ -139,6 +141,8 @@ class ComponentSource:
     thresholded: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     faster_in_float: tuple[str, ...] = ()
+    float_inputs: tuple[str, ...] = ()
+    least_snr_db: Mapping[str, float] = field(default_factory=dict)
     float_note: str = ""
     weights: Weights | None = None
     constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -27,6 +28,7 @@ from converters.source import ComponentSource, FixedForm
 from converters.target import Quantised, Runner, Target
 from converters.tflite_graph import Use
 from converters.tflite_operations import spelled_out
+from converters.tflite_weights import Stored
 from edge_runtime.engines.litert import ENGINE
 from edge_runtime.errors import ConversionError
 from edge_runtime.machine import Machine
@@ -71,21 +73,19 @@ class TFLiteTarget:
         self.check(recipe)
         form = component.fixed or FixedForm()
         plan = layer_schemes((form.module or component.module)(), recipe, component.exclude)
-        layers = [
-            (use, plan[use.weight], tflite_weights.stored(use, plan[use.weight]))
-            for use in tflite_graph.uses(tflite_graph.read(exported)) if use.weight in plan
-        ]
-        written = [(use, found.scheme) for use, _, found in layers if found.scheme is not None]
+        uses = [use for use in tflite_graph.uses(tflite_graph.read(exported)) if use.weight in plan]
+        layers = [(use, _stored(use, plan[use.weight], component)) for use in uses]
+        written = [(use, found.scheme) for use, found in layers if found.scheme is not None]
         if not written:
             return Quantised(precision=FLOAT)
-        content = tflite_weights.quantise(exported.read_bytes(), written)
+        content = tflite_weights.quantise(exported.read_bytes(), layers)
         destination.write_bytes(content)
         model = tflite_graph.read(destination)
         tflite_weights.clamp_scales(model)
         tflite_graph.write(model, destination)
         return Quantised(
             precision=precision_of(LayerScheme(weights=scheme) for _, scheme in written),
-            note=_note({use.weight: found.change for use, _, found in layers}),
+            note=_note({use.weight: found.change for use, found in layers}),
             layers=_layers(model, written),
         )
 
@@ -103,6 +103,12 @@ class TFLiteTarget:
 
 
 TARGET: Final[Target] = TFLiteTarget()
+
+
+def _stored(use: Use, scheme: LayerScheme, component: ComponentSource) -> Stored:
+    found = tflite_weights.stored(use, scheme)
+    exact = any(fnmatchcase(use.weight, pattern) for pattern in component.float_inputs)
+    return tflite_weights.with_float_inputs(found) if exact else found
 
 
 class _Named(nn.Module):

@@ -125,17 +125,19 @@ def test_float_files_compute_what_torch_computes(parts, floats, target, name):
     assert parity.figures[0].value > 80  # dB: nothing but the order of sums differs
 
 
-@pytest.mark.parametrize("recipe", ["int8", "int4"])
+@pytest.mark.parametrize(
+    ("target", "recipe"),
+    [("tflite", "int8"), ("tflite", "int4"), ("coreml", "fp16"), ("coreml", "int8"), ("coreml", "int4")],
+)
 @pytest.mark.parametrize("name", PARTS)
-@pytest.mark.parametrize("target", TARGETS)
 def test_small_files_keep_their_limits(parts, floats, tmp_path, target, name, recipe):
     form, part = plugins.load("converters.targets", target), parts[name]
     small = tmp_path / f"{name}{form.suffix}"
     written = form.quantise(part, load_recipe(recipe), floats(target, name), small)
     measure(part, reference_outputs(part), form.runners(part, small), written.precision).require()
-    assert bytes_of(small) < 0.5 * bytes_of(floats(target, name))
+    assert bytes_of(small) < {"fp16": 0.6}.get(recipe, 0.5) * bytes_of(floats(target, name))
     if target == "coreml":
-        assert check_structure(small, part) == {"int8": 17, "int4": 18 if "int4" in written.precision else 17}[recipe]
+        assert check_structure(small, part) == (18 if "int4" in written.precision else 17)
 
 
 @pytest.mark.parametrize("recipe", ["int8", "int4"])
