@@ -7,6 +7,7 @@ A writer of these formats has a component's weights whole in memory, so each com
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +19,7 @@ from torch import nn
 from converters.component import Converted, convert_component
 from converters.fidelity import LEAST_OUTPUT_SNR_DB
 from converters.job import Report, Task
+from converters.mapped_weights import MappedWeights
 from converters.recipe import load_recipe
 from converters.source import ComponentSource, FixedForm, Model
 from converters.streamed_torch import filled
@@ -26,6 +28,7 @@ from converters.target import Target
 from edge_runtime import plugins
 from edge_runtime.diffusion.components import ABSENT
 from edge_runtime.errors import ConversionError, OptionError
+from edge_runtime.heap import trim_heap
 from edge_runtime.manifest import Component
 from edge_runtime.tensors import check_inputs
 
@@ -64,10 +67,17 @@ def convert_pinned(component: ComponentSource, task: Task, report: Report) -> di
     assert component.pinned is not None
     target = plugins.load("converters.targets", task.target)
     recipe = load_recipe(task.recipe).without_rows()
-    source = _in_memory(component.pinned(*task.size))
     making = Path(task.folder) / f"{component.name}.making"
     making.mkdir()
-    made = convert_component(source, target, recipe, making, lambda step: report({"step": step}))
+    source = component.pinned(*task.size)
+    assert source.weights is not None
+    source = in_memory(replace(source, weights=MappedWeights(source.weights, making / "weights")))
+
+    def say(step: str) -> None:
+        trim_heap()  # what a writer has freed, gigabytes, is in the next one's way
+        report({"step": step})
+
+    made = convert_component(source, target, recipe, making, say)
     place = Path(task.folder) / made.file.name
     made.file.rename(place)
     shutil.rmtree(making)
@@ -89,7 +99,7 @@ def _check_size(size: tuple[int, int], rule: Mapping[str, Any]) -> None:
         )  # fmt: skip
 
 
-def _in_memory(source: ComponentSource) -> ComponentSource:
+def in_memory(source: ComponentSource) -> ComponentSource:
     """Return the component with modules that have their weights, and small layers and limits as in ONNX."""
     assert source.weights is not None
     small = (name for name in source.weights.names if _values(source, name) < SMALLEST)
@@ -110,10 +120,7 @@ def _in_memory(source: ComponentSource) -> ComponentSource:
 
 def _values(source: ComponentSource, name: str) -> int:
     assert source.weights is not None
-    values = 1
-    for size in source.weights.shape(name):
-        values *= size
-    return values
+    return math.prod(source.weights.shape(name))
 
 
 def _measured(made: Converted) -> Component:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from io import StringIO
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -89,9 +90,9 @@ def with_float_inputs(found: Stored) -> Stored:
     return replace(found, change="8-bit weights, float activations", float_inputs=True)
 
 
-def quantise(model: bytes, layers: Iterable[tuple[Use, Stored]]) -> bytes:
-    """Return the file with the weights of these operators as integers."""
-    quantizer = Quantizer(bytearray(model))
+def quantise(file: Path, layers: Iterable[tuple[Use, Stored]]) -> bytes:
+    """Return the file's content with the weights of these operators as integers."""
+    quantizer = Quantizer(str(file))
     for use, found in layers:
         if found.scheme is not None:
             quantizer.update_quantization_recipe(

@@ -78,7 +78,7 @@ class TFLiteTarget:
         written = [(use, found.scheme) for use, found in layers if found.scheme is not None]
         if not written:
             return Quantised(precision=FLOAT)
-        content = tflite_weights.quantise(exported.read_bytes(), layers)
+        content = tflite_weights.quantise(exported, layers)
         destination.write_bytes(content)
         model = tflite_graph.read(destination)
         tflite_weights.clamp_scales(model)

@@ -41,7 +41,7 @@ TARGETS = ("tflite", "coreml")
 @pytest.fixture(scope="module")
 def parts(model):
     """Every component that phones get, at SIZE, with its weights in memory."""
-    return {part.name: pinned._in_memory(part.pinned(*SIZE)) for part in model.components if part.pinned is not None}
+    return {part.name: pinned.in_memory(part.pinned(*SIZE)) for part in model.components if part.pinned is not None}
 
 
 @pytest.fixture(scope="module")
