@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from edge_runtime import plugins
+from edge_runtime import __version__, plugins
 from edge_runtime.errors import ConversionError, NanoedgeError
 from edge_runtime.tensors import check_inputs
 
@@ -103,7 +103,7 @@ def describe(task: Task) -> dict[str, Any]:
         model = pinned_model(model, task)
     tools = TOOLS if task.target == ONNX else plugins.load("converters.targets", task.target).tools
     return {
-        "tools": {name: version(name) for name in (*tools, *MODULES)},
+        "tools": {"nanoedge": __version__, **{name: version(name) for name in (*tools, *MODULES)}},
         "family": model.family,
         "name": model.name,
         "source": folder.source,

@@ -21,7 +21,7 @@ from typing import Any, Final
 from converters.job import ONNX, Task
 from converters.recipe import FOLDER, STREAMED, load_recipe
 from converters.work_folder import held, remove
-from edge_runtime import __version__, errors, plugins
+from edge_runtime import errors, plugins
 from edge_runtime.artifact import Artifact, finish_artifact
 from edge_runtime.diffusion.memory import MEMORY
 from edge_runtime.errors import ConversionError, OptionError
@@ -302,6 +302,6 @@ def _manifest(
             EXAMPLE_SIZES: {name: entry["sizes"] for name, entry in done.items()},
             **({MEMORY: memory} if memory else {}),
         },
-        provenance={**described["provenance"], "tools": {"nanoedge": __version__, **described["tools"]}},
+        provenance={**described["provenance"], "tools": described["tools"]},
         quality={name: entry["quality"] for name, entry in done.items()},
     )
