@@ -130,6 +130,11 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 def _convert_pipeline(request: PipelineRequest, planned: bool) -> None:
+    if request.target not in pipeline.TARGETS:
+        raise OptionError(
+            "this model is not written in this format", got=request.target, allowed=", ".join(pipeline.TARGETS),
+            param="target",
+        )
     from converters.pipeline_tables import conversion_table, plan_table
 
     if planned:

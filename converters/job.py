@@ -27,8 +27,8 @@ TOOLS: Final = ("torch", "onnx-ir", "onnxscript", "onnxruntime")
 MOST_NAMED: Final = 6
 """Layers that a note lists by name; notes are short."""
 
-ONNX: Final = "onnx"
-"""The target whose graphs take every size, and which is streamed; all others are converters/pinned.py."""
+FIXED: Final = ("tflite", "coreml")
+"""Targets whose graphs have one size each: converters/pinned.py."""
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -37,7 +37,7 @@ Report = Callable[[dict[str, Any]], None]
 class Task:
     """What a process is to do: `component` empty is "describe the whole model".
 
-    `size` is width and height of results in pixels, for a `target` whose graphs have one size.
+    `size` is width and height of results in pixels, for a `target` of FIXED.
     """
 
     checkpoint: str
@@ -48,7 +48,7 @@ class Task:
     memory_bytes: int = 4 << 30
     component: str = ""
     measured: bool = True
-    target: str = ONNX
+    target: str = "onnx"
     size: tuple[int, int] = (0, 0)
 
 
@@ -97,11 +97,11 @@ def describe(task: Task) -> dict[str, Any]:
 
     folder, model, loras = _open(task)
     recipe = load_recipe(task.recipe)
-    if task.target != ONNX:
+    if task.target in FIXED:
         from converters.pinned import pinned_model
 
         model = pinned_model(model, task)
-    tools = TOOLS if task.target == ONNX else plugins.load("converters.targets", task.target).tools
+    tools = plugins.load("converters.targets", task.target).tools if task.target in FIXED else TOOLS
     return {
         "tools": {"nanoedge": __version__, **{name: version(name) for name in (*tools, *MODULES)}},
         "family": model.family,
@@ -117,7 +117,7 @@ def describe(task: Task) -> dict[str, Any]:
 
 def convert(task: Task, report: Report) -> dict[str, Any]:
     """Write the component's files and return its entry of the manifest, its figures and what became of its layers."""
-    if task.target != ONNX:
+    if task.target in FIXED:
         from converters.pinned import convert_pinned
 
         _, model, _ = _open(task)

@@ -85,6 +85,7 @@ def convert_pinned(component: ComponentSource, task: Task, report: Report) -> di
         "component": _measured(replace(made, file=place)).to_json(),
         "quality": made.quality(),
         "sizes": dict(check_inputs(source.inputs, source.examples[0])),
+        "memory": {},
         "settings": dict(target.settings((source,))),
         "layers": [],
     }

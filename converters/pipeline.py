@@ -18,15 +18,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from converters.job import ONNX, Task
+from converters.job import FIXED, Task
 from converters.recipe import FOLDER, STREAMED, load_recipe
 from converters.work_folder import held, remove
-from edge_runtime import errors, plugins
+from edge_runtime import errors
 from edge_runtime.artifact import Artifact, finish_artifact
 from edge_runtime.diffusion.memory import MEMORY
 from edge_runtime.errors import ConversionError, OptionError
 from edge_runtime.inspection import EXAMPLE_SIZES
 from edge_runtime.manifest import Component, Manifest
+
+TARGETS: Final = ("onnx", *FIXED)
+"""The formats that large models are written in."""
 
 SPARE_SHARE: Final = 1.05
 """Free disk wanted, over the forecast."""
@@ -41,8 +44,8 @@ class PipelineRequest:
     """What to convert: `checkpoint` is a folder or hf:owner/name[@revision], `loras` are FILE or FILE=STRENGTH.
 
     `measured` False skips the comparison with torch, which reads the checkpoint once more; the manifest then says so.
-    Any other `target` than onnx has graphs of one size, for results of `size`, width and height in pixels; the
-    comparison is part of writing them.
+    `target` is one of TARGETS. Those of FIXED have graphs of one size, for results of `size`, width and height in
+    pixels; the comparison is part of writing them.
     """
 
     checkpoint: str
@@ -52,7 +55,7 @@ class PipelineRequest:
     calibration: Path | None = None
     memory_bytes: int = 4 << 30
     measured: bool = True
-    target: str = ONNX
+    target: str = "onnx"
     size: tuple[int, int] | None = None
 
 
@@ -71,21 +74,26 @@ class PipelineConversion:
 def plan(request: PipelineRequest, report: Report = lambda title, line: None) -> dict[str, Any]:
     """Return the description of the model with a forecast of every component; writes nothing."""
     _check(request)
-    if request.target != ONNX:
-        raise OptionError("there is no forecast for this format", got=request.target, allowed=ONNX, param="plan")
+    if request.target in FIXED:
+        raise OptionError("there is no forecast for this format", got=request.target, allowed="onnx", param="plan")
     return _describe(_task(request, Path()), report)
 
 
 def _check(request: PipelineRequest) -> None:
     """Raise for what would fail only when the first component is written."""
     recipe = load_recipe(request.recipe)
-    if request.target == ONNX:
-        recipe.require(STREAMED, "the writer of large models")
-        if request.size is not None:
-            raise OptionError("ONNX graphs take every size", got="--size", hint="leave it out", param="size")
+    if request.target in FIXED:
+        _check_fixed(request)
         return
-    if request.target not in (known := plugins.names("converters.targets")):
-        raise OptionError("unknown target", got=request.target, allowed=", ".join(known), param="target")
+    recipe.require(STREAMED, "the writer of large models")
+    if request.size is not None:
+        raise OptionError(
+            "graphs of this format take every size", got=f"--size, {request.target}", hint="leave it out", param="size"
+        )
+
+
+def _check_fixed(request: PipelineRequest) -> None:
+    """Raise for a size that is missing; what the format can't hold of a recipe, the process says that describes."""
     if request.size is None:
         raise OptionError(
             f"graphs of {request.target} have one size, and none is given",
@@ -93,7 +101,7 @@ def _check(request: PipelineRequest) -> None:
             param="size",
         )  # fmt: skip
     if not request.measured:
-        raise OptionError("the comparison can't be skipped for this format", got=request.target, allowed=ONNX)
+        raise OptionError("the comparison can't be skipped for this format", got=request.target, allowed="onnx")
 
 
 def convert_pipeline(
@@ -276,6 +284,12 @@ def _write_file(work: Path, name: str, content: str) -> Component:
     )
 
 
+def _memory(done: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of ONNX Runtime's memory; none for components that it doesn't run."""
+    found = {name: entry["memory"] for name, entry in done.items() if entry["memory"]}
+    return {MEMORY: found} if found else {}
+
+
 def _joined(several: Iterable[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     """Return the members of each component's own settings, which have an entry a component, as one."""
     found: dict[str, dict[str, Any]] = {}
@@ -289,7 +303,6 @@ def _manifest(
     request: PipelineRequest, described: dict[str, Any], done: dict[str, Any], files: list[Component]
 ) -> Manifest:
     graphs = [Component.from_json(entry["component"], name) for name, entry in done.items()]
-    memory = {name: entry["memory"] for name, entry in done.items() if "memory" in entry}
     return Manifest(
         family=described["family"],
         name=described["name"],
@@ -300,7 +313,7 @@ def _manifest(
             **described["settings"],
             **_joined(entry.get("settings", {}) for entry in done.values()),
             EXAMPLE_SIZES: {name: entry["sizes"] for name, entry in done.items()},
-            **({MEMORY: memory} if memory else {}),
+            **_memory(done),
         },
         provenance={**described["provenance"], "tools": described["tools"]},
         quality={name: entry["quality"] for name, entry in done.items()},

@@ -33,12 +33,12 @@ def held(work: Path, fingerprint: str) -> Iterator[int]:
         yield lock.fileno()
 
 
-def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+def remove(left: Path) -> None:
+    """Remove what an earlier run left: a file, or the folder of a component."""
+    if left.is_dir():
+        shutil.rmtree(left)
     else:
-        path.unlink()
+        left.unlink(missing_ok=True)
 
 
 def _take(lock: IO[str], work: Path) -> None:
