@@ -8,7 +8,7 @@ alone get into the graph is in `weights.py`.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from converters.graph import TRANSPOSED
 from converters.layers import precision_of
+from converters.ranges import search_ranges
 from converters.recipe import Between, Format, Granularity, Layer, LayerScheme, Recipe
 from converters.source import Arrays
 from converters.weights import NF4_BLOCKS, quantise_weight
@@ -31,11 +32,13 @@ BETWEEN: Final = {Between.ADD: "Add", Between.RELU: "Relu"}
 
 
 def quantise(
-    model: onnx.ModelProto, recipe: Recipe, samples: Iterable[Arrays], plan: Mapping[str, LayerScheme]
+    model: onnx.ModelProto, recipe: Recipe, samples: Iterable[Arrays], plan: Mapping[str, LayerScheme],
+    hard: Iterable[Arrays] = (),
 ) -> tuple[onnx.ModelProto, str]:
     """Return the quantised graph and its precision, such as `int8` or `nf4-int8`; `fp32` if no layer fitted.
 
-    `samples` are calibration inputs, read only when the recipe quantises activations. `plan` has the scheme of each
+    `samples` are calibration inputs, and `hard` those that a search of ranges must also do well on; they are read only
+    when the recipe quantises activations. `plan` has the scheme of each
     initialiser that is to become smaller, by its name in the graph. The model given is left as it is. Raises
     ConversionError.
     """
@@ -45,7 +48,11 @@ def quantise(
     layers = _layers(quantised, plan)
     static = {name: scheme for name, scheme in layers.items() if scheme.calibrated}
     if static:
-        quantised = _quantise_static(quantised, recipe, static, samples)
+        assert recipe.calibration is not None  # Recipe checks it
+        chosen = _chosen(samples, recipe.calibration.samples)
+        quantised = _quantise_static(quantised, recipe, static, chosen)
+        if recipe.calibration.searched:
+            search_ranges(quantised, model, [*chosen, *hard])
     for name in [name for name in layers if name not in static]:
         quantise_weight(quantised, name, layers[name].weights)
     return quantised, precision_of(layers.values())
@@ -111,12 +118,11 @@ def _layers(model: onnx.ModelProto, plan: Mapping[str, LayerScheme]) -> dict[str
 
 
 def _quantise_static(
-    model: onnx.ModelProto, recipe: Recipe, layers: dict[str, LayerScheme], samples: Iterable[Arrays]
+    model: onnx.ModelProto, recipe: Recipe, layers: dict[str, LayerScheme], samples: Sequence[Arrays]
 ) -> onnx.ModelProto:
     """Insert QuantizeLinear and DequantizeLinear with ranges measured on the samples."""
     scheme = _one_scheme(recipe, layers)
-    need = recipe.calibration
-    assert need is not None and scheme.activations is not None  # Recipe checks both
+    assert scheme.activations is not None  # calibrated layers have them
     names = _with_between(model, set(layers), {BETWEEN[operation] for operation in recipe.between})
     # tells quantize_static that shapes are inferred and nodes fused already, as the export does
     model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
@@ -126,7 +132,7 @@ def _quantise_static(
         quantize_static(
             model,
             path,
-            _Samples(samples, need.samples),
+            _Samples(samples),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=sorted({node.op_type for node in model.graph.node if node.name in names}),
             nodes_to_quantize=sorted(names),
@@ -134,7 +140,6 @@ def _quantise_static(
             reduce_range=scheme.weights.reduced_range,
             activation_type=QuantType.QInt8 if scheme.activations.signed else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            # percentiles instead of the extremes were measured too: no better on photographs, and ten times slower
             calibrate_method=CalibrationMethod.MinMax,
         )
         quantised = onnx.load(path)
@@ -193,14 +198,19 @@ def _with_between(model: onnx.ModelProto, names: set[str], operators: set[str]) 
     return chosen
 
 
-class _Samples(CalibrationDataReader):  # type: ignore[misc]
-    """Hands the samples to onnxruntime's calibrator, at most `limit` of them; raises ConversionError for none."""
+def _chosen(samples: Iterable[Arrays], limit: int) -> list[Arrays]:
+    """Return at most `limit` samples; raises ConversionError for none."""
+    chosen = [sample for sample, _ in zip(samples, range(limit), strict=False)]
+    if not chosen:
+        raise ConversionError("a component has no calibration inputs", hint="its source must yield some")
+    return chosen
 
-    def __init__(self, samples: Iterable[Arrays], limit: int) -> None:
-        chosen = [sample for sample, _ in zip(samples, range(limit), strict=False)]
-        if not chosen:
-            raise ConversionError("a component has no calibration inputs", hint="its source must yield some")
-        self._rest: Iterator[Arrays] = iter(chosen)
+
+class _Samples(CalibrationDataReader):  # type: ignore[misc]
+    """Hands the samples to onnxruntime's calibrator."""
+
+    def __init__(self, samples: Iterable[Arrays]) -> None:
+        self._rest: Iterator[Arrays] = iter(samples)
 
     def get_next(self) -> dict[str, Tensor] | None:
         """Return the next sample, None at the end (onnxruntime's protocol)."""

@@ -162,9 +162,14 @@ class LayerScheme:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationNeed:
-    """How many inputs activation ranges are measured on: from the smallest to the largest value seen."""
+    """How many inputs activation ranges are measured on: from the smallest to the largest value seen.
+
+    `searched`: from there, each is made narrower or wider while the component's results come nearer to those in float
+    (ONNX alone: other targets' quantisers set their ranges themselves).
+    """
 
     samples: int
+    searched: bool = False
 
     def __post_init__(self) -> None:
         if self.samples < 1:

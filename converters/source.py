@@ -114,20 +114,20 @@ class ComponentSource:
 
     `module` builds the torch module in evaluation mode; it is called when the component's turn comes, so that one
     component's weights are in memory at a time. Its `forward` takes the inputs in order and returns the outputs in
-    order. With `weights` the module is built without values (on the meta device or under fake tensors) and the weights
-    are streamed; they must cover the state dict except for `constants`, values by state-dict name that no checkpoint
-    holds. `dimensions` gives smallest and largest value of every symbol in the specs. `examples` are fixed inputs:
-    the first is traced (no symbol may be 1 there), all are compared. `calibration` yields other inputs of the real
-    kind. `thresholded` names outputs that jump where another value crosses a threshold: their decibels are reported
-    but not limited, an agreement judges them. `float_note`, if not empty, says why the component is never quantised;
-    `exclude` holds shell patterns of layer names that stay in float, `faster_in_float` of those that do so in 8 bits
-    because float is faster at their size: fewer bits are worth it for their bytes. `float_inputs` holds those of layers
-    whose activations stay float in a format that would round each run's over its own range. `least_snr_db` takes the
-    place of parity's limits, by precision. `working` gives the symbols' sizes
-    in an edit of one picture, uncut, with as long a text as is likely; None for what is no part of a painting model.
-    `fixed` is needed only by formats with fixed shapes, and there by components with symbols. `pinned` returns the
-    component for results of one width and height in pixels: what a large model's component is where graphs are small
-    programs for phones; None for one that stays ONNX.
+    order. With `weights` the module is built without values (on the meta device or under fake tensors) and the
+    weights are streamed; they must cover the state dict except for `constants`, values by state-dict name that no
+    checkpoint holds. `dimensions` gives smallest and largest value of every symbol in the specs. `examples` are
+    fixed inputs: the first is traced (no symbol may be 1 there), all are compared. `calibration` yields other
+    inputs of the real kind, and `hard` extreme ones, which 8-bit ranges may cut but not ruin. `thresholded` names
+    outputs that jump where another value crosses a threshold: their decibels are reported but not limited, an
+    agreement judges them. `float_note`, if not empty, says why the component is never quantised; `exclude` holds
+    shell patterns of layer names that stay in float, `faster_in_float` of those that do so in 8 bits because float
+    is faster at their size: fewer bits are worth it for their bytes; `float_inputs` of those whose activations stay
+    float in a format that would round each run's over its own range. `least_snr_db` takes the place of parity's
+    limits, by precision. `working` gives the symbols' sizes in an edit of one picture, uncut, with as long a text as
+    is likely; None for what is no part of a painting model. `fixed` is needed only by formats with fixed shapes, and
+    there by components with symbols. `pinned` returns the component for results of one width and height in pixels,
+    for phones; None for one that stays ONNX.
     """
 
     name: str
@@ -137,6 +137,7 @@ class ComponentSource:
     examples: tuple[Arrays, ...]
     dimensions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     calibration: Callable[[], Iterable[Arrays]] = tuple
+    hard: Callable[[], Iterable[Arrays]] = tuple
     agreements: tuple[Agreement, ...] = ()
     thresholded: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

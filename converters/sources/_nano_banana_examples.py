@@ -57,7 +57,7 @@ def damaged(photos: tuple[Photo, ...], tasks: tuple[str, ...] = TASKS, contrast:
         height, width = (min(side, RESTORED_PIXELS) // 16 * 16 for side in photo.shape[:2])
         top, left = ((side - cut) // 2 for side, cut in zip(photo.shape[:2], (height, width), strict=True))
         crop = photo[top : top + height, left : left + width]
-        spoiled = _spoiled(_flatter(crop, contrast), task, strength, random)
+        spoiled = _spoiled(_with_contrast(crop, contrast), task, strength, random)
         image = np.concatenate([spoiled, np.full_like(spoiled[..., :1], 255)], axis=-1)
         yield {"image": image[None], "strengths": strengths}
 
@@ -71,8 +71,9 @@ def holes(photos: tuple[Photo, ...]) -> Iterator[Arrays]:
         yield {"image": inputs["image"], "mask": mask}
 
 
-def _flatter(crop: Photo, contrast: float) -> Photo:
-    return np.asarray(np.rint(128.0 + contrast * (crop.astype(np.float32) - 128.0)), np.uint8)
+def _with_contrast(crop: Photo, contrast: float) -> Photo:
+    changed = np.rint(128.0 + contrast * (crop.astype(np.float32) - 128.0))
+    return np.asarray(changed.clip(0, 255), np.uint8)
 
 
 def _spoiled(crop: Photo, task: str, strength: float, random: np.random.Generator) -> Photo:

@@ -54,10 +54,13 @@ CANVAS_ADJUSTMENTS: Final = ("pixelate", "frame", "rotate", "flip_horizontal", "
 CALIBRATION_INSTRUCTIONS, COMPARED_INSTRUCTIONS = 24, 48
 """How many instructions of each language ranges are measured on, and results compared on."""
 
-CALIBRATION_CONTRAST: Final = 0.8
+CALIBRATION_CONTRAST, HARD_CONTRAST = 0.8, 6.0
 """Ranges of `restore` are measured on photographs this flat: steps get finer for all, and only the hardest edges are
-cut, as in training. A soft photo loses 0.4 dB less of 52 when it is enlarged; noise of deviation 50 costs 0.02 dB more,
-and a pattern of black and white stripes, which is no photo, 1.3. At 0.7 both of those lose more than others gain."""
+cut, as in training. A search of ranges also sees some that are nearly black and white, or it would cut what a page of
+print needs."""
+
+HARD_EVERY: Final = 4
+"""One in so many photographs for calibration is shown like that too."""
 
 WHITE_BOX: Final = "exact arithmetic without weights: nothing to make smaller"
 REGIONS, ADJUSTMENTS, COLORS = (len(vocabulary_json()[key]) for key in ("regions", "adjustments", "colors"))
@@ -210,6 +213,7 @@ def _restore(weights: Checkpoint, data: CalibrationData) -> ComponentSource:
         calibration=partial(
             damaged, data.calibration, tuple(task for task in TASKS if task != "repair"), CALIBRATION_CONTRAST
         ),
+        hard=partial(damaged, data.calibration[::HARD_EVERY], contrast=HARD_CONTRAST),
         # what reads pixels and what writes them; a layer more at half size is 5 % of the time, for 0.04 dB at most
         exclude=("*stem*", "*head*", "*calm*"),
         # the last block: rounded over each run's own range a clean photo loses 0.45 dB of 52, and 0.09 without it

@@ -55,7 +55,7 @@ class OnnxTarget:
         plan = layer_schemes(module, recipe, component.exclude)
         held = initialisers_of(model, {name: value.detach().numpy() for name, value in module.named_parameters()})
         schemes = {initialiser: plan[name] for initialiser, name in held.items() if name in plan}
-        model, precision = quantise(model, recipe, component.calibration(), schemes)
+        model, precision = quantise(model, recipe, component.calibration(), schemes, component.hard())
         graph.strip(model)
         _write(model, destination, component.name)
         return Quantised(precision=precision)
