@@ -17,6 +17,7 @@ from converters.recipe import recipe_names
 from edge_runtime import plugins
 from edge_runtime.errors import OptionError
 from edge_runtime.progress import duration
+from edge_runtime.request import Size
 
 if TYPE_CHECKING:  # these import torch, and `--help` must not
     from converters.component import Converted
@@ -53,6 +54,7 @@ if TYPE_CHECKING:  # these import torch, and `--help` must not
     show_default=True,
     help="GB that comparing with the checkpoint may take; larger components are compared layer by layer.",
 )
+@click.option("--size", help="TFLite and Core ML, large models: size of the results in pixels, 512 or 512x768.")
 @click.option("--unmeasured", is_flag=True, help="Skip the comparison with the checkpoint.")
 @click.option(
     "--block-mb",
@@ -71,6 +73,7 @@ def convert(
     loras: tuple[str, ...],
     planned: bool,
     memory_gb: float,
+    size: str | None,
     unmeasured: bool,
     block_mb: int,
 ) -> None:
@@ -101,10 +104,13 @@ def convert(
                 measured=not unmeasured,
                 target=target,
                 block_bytes=block_mb << 20,
+                size=_size(size),
             ),
             planned,
         )
         return
+    if size is not None:
+        raise OptionError("--size is for folders in diffusers layout", got=source, param="size")
     if source.endswith(".onnx") and output is not None and not (planned or loras or checkpoint or calibration):
         _round_graph(Path(source), output, recipe)
         return
@@ -126,6 +132,11 @@ def convert(
     )
     conversion = driver.convert(request, lambda line: click.echo(line, err=True))
     click.echo(table(conversion))
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    found = None if text is None else Size.parse(text)
+    return None if found is None else (found.width, found.height)
 
 
 def _convert_pipeline(request: PipelineRequest, planned: bool) -> None:

@@ -14,14 +14,17 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 from converters.work_folder import remove
-from edge_runtime import plugins
+from edge_runtime import __version__, plugins
 from edge_runtime.errors import ConversionError, NanoedgeError
 from edge_runtime.tensors import check_inputs
 
+MODULES: Final = ("diffusers", "transformers")
+TOOLS: Final = ("torch", "onnx-ir", "onnxscript", "onnxruntime")
 MOST_NAMED: Final = 6
 """Layers that a note lists by name; notes are short."""
 
@@ -29,12 +32,18 @@ TENSORRT: Final = "tensorrt"
 BLOCK_BYTES: Final = 512 << 20
 """Weights of a block for TensorRT: an engine of them takes up to 2 GiB to build, which a board of 8 GB has."""
 
+FIXED: Final = ("tflite", "coreml")
+"""Targets whose graphs have one size each: converters/pinned.py."""
+
 Report = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a process is to do: `component` empty is "describe the whole model"."""
+    """What a process is to do: `component` empty is "describe the whole model".
+
+    `size` is width and height of results in pixels, for a `target` of FIXED.
+    """
 
     checkpoint: str
     recipe: str
@@ -46,6 +55,7 @@ class Task:
     measured: bool = True
     target: str = "onnx"
     block_bytes: int = BLOCK_BYTES
+    size: tuple[int, int] = (0, 0)
 
 
 def main(source: TextIO = sys.stdin) -> None:
@@ -57,7 +67,7 @@ def main(source: TextIO = sys.stdin) -> None:
         stdout.write(json.dumps(line) + "\n")
 
     data = json.loads(source.readline())
-    task = Task(**{**data, "loras": tuple(data["loras"])})
+    task = Task(**{**data, "loras": tuple(data["loras"]), "size": tuple(data["size"])})
     threading.Thread(target=_end_with, args=(source,), daemon=True).start()
     peak = _PeakMemory()
     try:
@@ -93,7 +103,13 @@ def describe(task: Task) -> dict[str, Any]:
 
     folder, model, loras = _open(task)
     recipe = load_recipe(task.recipe)
+    if task.target in FIXED:
+        from converters.pinned import pinned_model
+
+        model = pinned_model(model, task)
+    tools = plugins.load("converters.targets", task.target).tools if task.target in FIXED else TOOLS
     return {
+        "tools": {"nanoedge": __version__, **{name: version(name) for name in (*tools, *MODULES)}},
         "family": model.family,
         "name": model.name,
         "source": folder.source,
@@ -107,6 +123,15 @@ def describe(task: Task) -> dict[str, Any]:
 
 def convert(task: Task, report: Report) -> dict[str, Any]:
     """Write the component's files and return its entry of the manifest, its figures and what became of its layers."""
+    if task.target in FIXED:
+        from converters.pinned import convert_pinned
+
+        _, model, _ = _open(task)
+        return convert_pinned(next(part for part in model.components if part.name == task.component), task, report)
+    return _convert_streamed(task, report)
+
+
+def _convert_streamed(task: Task, report: Report) -> dict[str, Any]:
     from converters.capture import capture
     from converters.fidelity import measure, references
     from converters.streaming import LayerRecord, write_component

@@ -12,28 +12,26 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from converters.job import BLOCK_BYTES, TENSORRT, Task
+from converters.job import BLOCK_BYTES, FIXED, TENSORRT, Task
 from converters.recipe import FOLDER, STREAMED, load_recipe
 from converters.tensorrt import schemes
 from converters.work_folder import held, remove
-from edge_runtime import __version__, errors
+from edge_runtime import errors
 from edge_runtime.artifact import Artifact, finish_artifact
 from edge_runtime.diffusion.memory import MEMORY
 from edge_runtime.errors import ConversionError, OptionError
 from edge_runtime.inspection import EXAMPLE_SIZES
 from edge_runtime.manifest import Component, Manifest
 
-TARGETS: Final = ("onnx", TENSORRT)
+TARGETS: Final = ("onnx", TENSORRT, *FIXED)
 """The formats that large models are written in."""
 
-TOOLS: Final = ("torch", "diffusers", "transformers", "onnx-ir", "onnxscript", "onnxruntime")
 SPARE_SHARE: Final = 1.05
 """Free disk wanted, over the forecast."""
 
@@ -47,7 +45,8 @@ class PipelineRequest:
     """What to convert: `checkpoint` is a folder or hf:owner/name[@revision], `loras` are FILE or FILE=STRENGTH.
 
     `measured` False skips the comparison with torch, which reads the checkpoint once more; the manifest then says so.
-    `target` is one of TARGETS; `block_bytes` of weights are built into one engine by TensorRT.
+    `target` is one of TARGETS; `block_bytes` of weights are built into one engine by TensorRT. Targets of FIXED have
+    graphs of one size, for results of `size`, width and height in pixels; the comparison is part of writing them.
     """
 
     checkpoint: str
@@ -59,6 +58,7 @@ class PipelineRequest:
     measured: bool = True
     target: str = "onnx"
     block_bytes: int = BLOCK_BYTES
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +75,38 @@ class PipelineConversion:
 
 def plan(request: PipelineRequest, report: Report = lambda title, line: None) -> dict[str, Any]:
     """Return the description of the model with a forecast of every component; writes nothing."""
-    _check_recipe(request)
+    _check(request)
+    if request.target in FIXED:
+        raise OptionError("there is no forecast for this format", got=request.target, allowed="onnx", param="plan")
     return _describe(_task(request, Path()), report)
 
 
-def _check_recipe(request: PipelineRequest) -> None:
+def _check(request: PipelineRequest) -> None:
     """Raise for what would fail only when the first component is written."""
     recipe = load_recipe(request.recipe)
+    if request.target in FIXED:
+        _check_fixed(request)
+        return
     if request.target == TENSORRT:
         schemes.check_expressible(recipe)
     else:
         recipe.require(STREAMED, "the writer of large models")
+    if request.size is not None:
+        raise OptionError(
+            "graphs of this format take every size", got=f"--size, {request.target}", hint="leave it out", param="size"
+        )
+
+
+def _check_fixed(request: PipelineRequest) -> None:
+    """Raise for a size that is missing; what the format can't hold of a recipe, the process says that describes."""
+    if request.size is None:
+        raise OptionError(
+            f"graphs of {request.target} have one size, and none is given",
+            hint="give that of the results with --size, such as 512 or 512x768; for another, convert once more",
+            param="size",
+        )  # fmt: skip
+    if not request.measured:
+        raise OptionError("the comparison can't be skipped for this format", got=request.target, allowed="onnx")
 
 
 def convert_pipeline(
@@ -95,7 +116,7 @@ def convert_pipeline(
 
     The destination appears at once and complete, or not at all.
     """
-    _check_recipe(request)
+    _check(request)
     destination = Path(os.path.abspath(request.destination))
     if os.path.lexists(destination):
         raise OptionError("the output exists already", got=destination, hint="choose another, or delete it first")
@@ -135,6 +156,7 @@ def _task(request: PipelineRequest, work: Path) -> Task:
         measured=request.measured,
         target=request.target,
         block_bytes=request.block_bytes,
+        size=request.size or (0, 0),
     )
 
 
@@ -256,13 +278,9 @@ def _fingerprint(request: PipelineRequest, described: dict[str, Any]) -> str:
     """Return what must be equal for a finished component to be of use to another run."""
     task = asdict(_task(request, Path()))
     recipe = (FOLDER / f"{request.recipe}.json").read_text(encoding="utf-8")
-    content = {"task": task, "recipe": recipe, "tools": _tools(), "described": described["provenance"]}
+    content = {"task": task, "recipe": recipe, "tools": described["tools"], "described": described["provenance"]}
     content["loras"] = described["loras"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _tools() -> dict[str, str]:
-    return {"nanoedge": __version__, **{name: version(name) for name in TOOLS}}
 
 
 def _write_file(work: Path, name: str, content: str) -> Component:
@@ -280,6 +298,15 @@ def _memory(done: dict[str, Any]) -> dict[str, Any]:
     return {MEMORY: found} if found else {}
 
 
+def _joined(several: Iterable[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Return the members of each component's own settings, which have an entry a component, as one."""
+    found: dict[str, dict[str, Any]] = {}
+    for settings in several:
+        for member, entries in settings.items():
+            found[member] = {**found.get(member, {}), **entries}
+    return found
+
+
 def _manifest(
     request: PipelineRequest, described: dict[str, Any], done: dict[str, Any], files: list[Component]
 ) -> Manifest:
@@ -292,9 +319,10 @@ def _manifest(
         components=(*graphs, *files),
         settings={
             **described["settings"],
+            **_joined(entry.get("settings", {}) for entry in done.values()),
             EXAMPLE_SIZES: {name: entry["sizes"] for name, entry in done.items()},
             **_memory(done),
         },
-        provenance={**described["provenance"], "tools": _tools()},
+        provenance={**described["provenance"], "tools": described["tools"]},
         quality={name: entry["quality"] for name, entry in done.items()},
     )
