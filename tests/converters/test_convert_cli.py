@@ -171,7 +171,7 @@ def test_errors_of_the_command_are_ours(tiny, tmp_path):
     ("options", "message"),
     [
         (("--to", "tflite"), "tflite have one size.*--size"),
-        (("--to", "gguf", "--size", "512"), "not written in this format.*gguf.*onnx, tflite, coreml"),
+        (("--to", "gguf", "--size", "512"), "not written in this format.*gguf.*onnx, tensorrt, tflite, coreml"),
         (("--size", "512"), "take every size"),
         (("--to", "coreml", "--size", "512", "--unmeasured"), "can't be skipped"),
         (("--to", "coreml", "--size", "512", "--plan"), "no forecast.*coreml"),
