@@ -64,7 +64,7 @@ def edit_request(fields: Fields) -> EditRequest:
         **fields.placing(),
         **fields.finishing(),
         references=tuple(upload(part, "reference") for part in fields.files("reference")) if paints else (),
-        **(fields.painting() if paints else {}),
+        **fields.painting(paints),
     )
 
 
