@@ -84,6 +84,11 @@ class Fields:
         self._known.update(names)
         return [part for name in names for part in self._files.get(name, ())]
 
+    def refuse_text(self, name: str) -> None:
+        """Raise OptionError for a member that must be a file and came as text."""
+        if self._values.get(name):
+            raise OptionError(f"the {name} must be a file", got="text", hint="send it as a file part", param=name)
+
     def plan(self) -> Mapping[str, object] | None:
         """Return the member `plan`: an object, or text that holds one as JSON. Its members are not checked here."""
         value = self.get("plan")
@@ -201,8 +206,7 @@ def from_base64(text: str, param: str) -> bytes:
 
 def mask(fields: Fields) -> bytes | None:
     """Return the mask, a file or base64, if there is one."""
-    if fields.get("mask"):
-        raise OptionError("the mask must be a file", got="text", hint="send it as a file part", param="mask")
+    fields.refuse_text("mask")
     parts, text = fields.files("mask"), fields.text("mask_base64")
     if (given := len(parts) + (text is not None)) > 1:
         raise ImageError(

@@ -16,10 +16,10 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from server.caller import set_caller
 from server.jobs.database import FILE
 from server.sealing import MASTER_KEY
 from tests.server.jobs.conftest import Made, ended
+from tests.server.keyed import keyed
 from tests.server.started import ROOT, command
 
 JOBS = "/v1/edits/jobs"
@@ -68,7 +68,7 @@ def test_the_same_request_makes_one_job(client: FlaskClient, photo: bytes) -> No
 
 
 def test_the_same_body_of_a_known_caller_makes_one_job(client: FlaskClient, photo: bytes) -> None:
-    client.application.before_request(lambda: set_caller("key-1"))
+    client = keyed(client.application)
     known = post(client, photo).get_json()["id"]
     assert post(client, photo).get_json()["id"] == known
     assert post(client, photo, headers={"Cache-Control": "no-cache"}).get_json()["id"] != known
@@ -132,15 +132,13 @@ def test_a_job_waits_while_the_lane_is_full(made: Made, photo: bytes) -> None:
 
 
 def test_unknown_foreign_and_expired_jobs(made: Made, tmp_path: Path, photo: bytes) -> None:
-    client = made(keep_seconds=0.5)
-    client.application.before_request(lambda: set_caller("anna"))
+    client = keyed(made(keep_seconds=0.5).application)
     url = post(client, photo).get_json()["polling_url"]
     ended(client, url)
     assert client.get(f"{JOBS}/{'0' * 32}").status_code == 404
     jobs = client.application.extensions["nanoedge.jobs"]
     jobs.stop(10)
-    stranger = made()
-    stranger.application.before_request(lambda: set_caller("berta"))
+    stranger = keyed(made().application)
     answers = (stranger.get(url), stranger.post(f"{url}/cancel"), stranger.get(f"{url}/result"))
     assert [answer.status_code for answer in answers] == [404] * 3
     with closing(sqlite3.connect(tmp_path / "state" / FILE)) as connection, connection:
