@@ -21,7 +21,7 @@ from edge_runtime.request import EditRequest, EditResult
 from edge_runtime.route import LocalOffer, Route
 from server.admission import Admission
 from server.node import Node
-from server.problems import UNEXPECTED, logged, problem
+from server.problems import UNEXPECTED, logged, message, problem
 
 MEDIA_TYPE = "text/event-stream"
 _SIGN_OF_LIFE_SECONDS = 10.0
@@ -107,7 +107,7 @@ def _failed(error: Exception) -> str:
     """Return the event for an edit that failed after the answer had begun, when no status can tell any more."""
     logged(error)
     if isinstance(error, NanoedgeError):
-        told = problem(error.status, str(error), code=error.code, param=error.param)
+        told = problem(error.status, message(error), code=error.code, param=error.param)
     else:
         told = problem(500, UNEXPECTED, code="internal_error")
     return _event("error", {"status": told["status"], "error": told["error"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from server.app import create_app
 from server.repeats import KEEP_SECONDS, MAX_ANSWERS, Answer, Answers
 from tests.server.darkroom import Darkroom
 from tests.server.keyed import keyed
+from tests.server.served import served
 from tests.server.started import Started
 
 KEY = {"Idempotency-Key": "k"}
@@ -128,6 +130,33 @@ def test_the_openai_client_that_lost_the_answer_gets_it(running: Started, photo:
         first = client.images.with_raw_response.edit(**asked)  # type: ignore[call-overload]
         again = client.images.with_raw_response.edit(**asked, extra_headers=AGAIN)  # type: ignore[call-overload]
     assert again.headers["Idempotency-Replayed"] == "true" and first.content == again.content
+
+
+def test_the_openai_client_asks_again_while_it_is_worked_on(
+    guarded: Flask, darkroom: Darkroom, photo: bytes
+) -> None:
+    """Its own tries wait as the 409 says; the model is held still until it was told so once."""
+    statuses: list[int] = []
+
+    def told(response: Any) -> None:
+        statuses.append(response.status_code)
+        if response.status_code == RepeatError.status:
+            darkroom.gate.set()
+
+    darkroom.gate.clear()
+    with (
+        served(guarded) as url, ThreadPoolExecutor(1) as pool,
+        openai.OpenAI(
+            base_url=f"{url}/v1", api_key="none", max_retries=5,
+            http_client=openai.DefaultHttpxClient(event_hooks={"response": [told]}),
+        ) as client,
+    ):
+        asked: dict[str, Any] = {"image": ("p.jpg", photo), "prompt": "warmer", "extra_headers": KEY}
+        first = pool.submit(client.images.with_raw_response.edit, **asked)
+        assert darkroom.started.wait(10)
+        again = client.images.with_raw_response.edit(**asked)
+        assert again.content == first.result(20).content and again.headers["Idempotency-Replayed"] == "true"
+    assert statuses[0] == 409 and statuses[-1] == 200 and darkroom.edits == 1
 
 
 class Clock:
