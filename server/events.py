@@ -65,8 +65,7 @@ class EventStream:
                 work.join(_SIGN_OF_LIFE_SECONDS)
                 if work.is_alive():
                     yield ": at work\n\n"
-            found = outcome.get()
-            yield _failed(found) if isinstance(found, Exception) else _completed(answer(found))
+            yield _ending(outcome.get(), answer)
         finally:  # the client may have left in the middle
             closed.set()
             if work.ident is not None:
@@ -93,6 +92,16 @@ class EventStream:
                 "quality": "auto", "background": "auto", "x_model": picture.model, "x_version": picture.version,
             })  # fmt: skip
             self.node.metrics.previewed(time.monotonic() - self.began)
+
+
+def _ending(found: EditResult | Exception, answer: Answer) -> str:
+    """Return the last event; also a result that can't be stored is told as a failure."""
+    if isinstance(found, Exception):
+        return _failed(found)
+    try:
+        return _completed(answer(found))
+    except NanoedgeError as error:
+        return _failed(error)
 
 
 def _completed(answer: dict[str, object]) -> str:

@@ -183,3 +183,16 @@ def test_a_server_does_not_start_on_jobs_of_a_newer_version(tmp_path: Path) -> N
     arguments = command("--port", "0", "--state", str(tmp_path))
     ended = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert ended.returncode == 12 and ended.stderr.count("\n") == 1 and "newer nanoedge" in ended.stderr
+
+
+def test_a_place_that_fails_is_the_operators_business(client: FlaskClient, tmp_path: Path, photo: bytes) -> None:
+    """The picture was made, so it is not lost; which file is at fault stands in the log alone."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "results").write_text("in the way")
+    told = ended(client, post(client, photo, store="true").get_json()["polling_url"])
+    assert told["status"] == "Ready" and "address" not in told["result"], told
+    (warning,) = told["result"]["warnings"]
+    assert "no address" in warning and str(tmp_path) not in warning
+    form = {"image": (BytesIO(photo), "p.jpg"), "prompt": "warmer", "stream": "true", "store": "true"}
+    told = client.post("/v1/images/edits", data=form).text
+    assert "event: error" in told and '"code": "bad_state"' in told and str(tmp_path) not in told
