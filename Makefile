@@ -8,7 +8,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 DATA ?= data
 
-.PHONY: serve install dev test test-slow test-all lint bench train gallery embed bundles lock clean
+.PHONY: serve install dev test test-slow test-all lint bench train gallery embed bundles binary test-binary lock clean
 
 serve: $(VENV)/.runtime ## install the runtime (no torch) and serve on http://127.0.0.1:8080
 	$(BIN)/nanoedge serve --host $(HOST) --port $(PORT)
@@ -28,6 +28,7 @@ test-all: test test-slow ## all tests
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy packaging/*.py
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev ## every figure of docs/benchmarks.md; DATA=folder adds those that need photographs
@@ -49,6 +50,21 @@ bundles: $(VENV)/.dev ## the folders for apps, and the artifacts in them, into b
 	$(BIN)/nanoedge export android build/nano-tflite -o build/nano-banana-android
 	$(BIN)/nanoedge convert nano-banana --to coreml -o build/nano-coreml
 	$(BIN)/nanoedge export ios build/nano-coreml -o build/NanoBananaKit
+
+binary: build/binary-venv/.ready ## dist/nanoedge, and the folder and its archive beside it; needs zstd and binutils
+	rm -rf build/lib build/bdist.*
+	build/binary-venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --force-reinstall .
+	build/binary-venv/bin/python packaging/build_binary.py
+
+test-binary: $(VENV)/.dev ## the tests of command and server, run against what `make binary` made
+	NANOEDGE_COMMAND="$$(echo $$PWD/dist/nanoedge-*/nanoedge)" \
+	$(BIN)/python -m pytest -m "not slow and not browser" tests/server tests/edge_runtime/test_cli.py
+
+build/binary-venv/.ready: pyproject.toml requirements/lock.txt
+	rm -rf build/binary-venv build/lib
+	$(PYTHON) -m venv build/binary-venv
+	build/binary-venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint requirements/lock.txt '.[binary]'
+	@touch $@
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -52,7 +52,7 @@ def run(name: str, folder: Path, recipes: list[str], measured: bool) -> None:
     print(f"\n{name}: checkpoint written in {time.perf_counter() - started:.0f} s", flush=True)
     rows = []
     for recipe in recipes:
-        clock = _Clock()
+        clock = Clock()
         request = PipelineRequest(
             checkpoint=str(checkpoint), destination=folder / "artifact", recipe=recipe, measured=measured
         )
@@ -67,7 +67,7 @@ def run(name: str, folder: Path, recipes: list[str], measured: bool) -> None:
     print(markdown(("recipe", "component", "parameters", "s", "M a second", "private MB", "GB out"), rows), flush=True)
 
 
-def _row(recipe: str, name: str, parameters: int, conversion: PipelineConversion, clock: _Clock) -> tuple[str, ...]:
+def _row(recipe: str, name: str, parameters: int, conversion: PipelineConversion, clock: Clock) -> tuple[str, ...]:
     seconds = clock.seconds[name]
     size = conversion.artifact.manifest.component(name).total_bytes
     peak = conversion.peak_bytes[name]
@@ -77,7 +77,7 @@ def _row(recipe: str, name: str, parameters: int, conversion: PipelineConversion
     )  # fmt: skip
 
 
-class _Clock:
+class Clock:
     """Takes the driver's progress, shows it, and keeps the seconds from a component's first line to the next one's."""
 
     def __init__(self) -> None:
@@ -86,6 +86,7 @@ class _Clock:
         self._title, self._began = "", time.perf_counter()
 
     def __call__(self, title: str, line: dict[str, Any]) -> None:
+        """Take a line of `converters.pipeline`."""
         now = time.perf_counter()
         name = title.rpartition("] ")[2]
         if name != self._title:

@@ -92,6 +92,8 @@ def started(models: Sequence[Path] = (), options: Sequence[str] = ()) -> Iterato
     finally:
         process.terminate()
         process.wait(20)
+        if process.stderr is not None:
+            process.stderr.close()
 
 
 def latency(models: Sequence[Path], photos: dict[str, Image.Image], rounds: int) -> str:

@@ -14,7 +14,7 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,14 +77,16 @@ Array = np.ndarray[Any, Any]
 _POOL: Final = 1 << 24
 
 
-def write_checkpoint(model: str, folder: Path) -> None:
-    """Write a checkpoint in diffusers layout: the parts of PARTS at true size, all else tiny."""
+def write_checkpoint(model: str, folder: Path, parts: Collection[str] | None = None) -> None:
+    """Write a checkpoint in diffusers layout: the parts of PARTS, or some of them, at true size, all else tiny."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "converters"))
     importlib.import_module(f"tiny.{FAMILIES[model]}").build(folder)
     for part, (name, settings) in PARTS[model].items():
+        if parts is not None and part not in parts:
+            continue
         shutil.rmtree(folder / part)
         _write_part(folder / part, name, settings)
-    if model == "dreamlite":
+    if model == "dreamlite" and (parts is None or "text_encoder" in parts):
         _write_words(folder)
 
 

@@ -89,6 +89,15 @@ def autoencoder(
     def decoder_inputs() -> Iterator[Arrays]:
         return (seeded(_CALIBRATION_PIXELS, 100 + seed) for seed in range(_CALIBRATION_INPUTS))
 
+    def pinned(source: ComponentSource, width: int, height: int) -> ComponentSource:
+        sizes = {"height": height, "width": width, "latent_height": height // factor, "latent_width": width // factor}
+        pixels = (height, width)
+        inputs: dict[str, list[Arrays]] = {
+            encoder.name: [{"image": cropped(photo, pixels)} for photo in (data.comparison[0], data.comparison[-1])],
+            decoder.name: [seeded(pixels, seed) for seed in range(len(_EXAMPLE_PIXELS))],
+        }
+        return source.at_sizes(sizes, inputs[source.name])
+
     encoder = ComponentSource(
         name="vae_encoder",
         module=lambda: Encoder(config),
@@ -103,6 +112,7 @@ def autoencoder(
         calibration=encoder_inputs,
         exclude=(*_SENSITIVE, *_ends(config, "encoder")),
         weights=_half(weights, ("encoder.", "quant_conv.")),
+        pinned=lambda width, height: pinned(encoder, width, height),
     )
     decoder = ComponentSource(
         name="vae_decoder",
@@ -115,6 +125,7 @@ def autoencoder(
         calibration=decoder_inputs,
         exclude=(*_SENSITIVE, *_ends(config, "decoder")),
         weights=_half(weights, ("decoder.", "post_quant_conv.")),
+        pinned=lambda width, height: pinned(decoder, width, height),
     )
     return encoder, decoder
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from converters import pipeline
+from converters.job import BLOCK_BYTES
 from converters.pipeline import PipelineRequest
 from converters.progress import ProgressBar
 from converters.recipe import recipe_names
 from edge_runtime import plugins
 from edge_runtime.errors import OptionError
 from edge_runtime.progress import duration
+from edge_runtime.request import Size
 
 if TYPE_CHECKING:  # these import torch, and `--help` must not
     from converters.component import Converted
@@ -52,7 +54,15 @@ if TYPE_CHECKING:  # these import torch, and `--help` must not
     show_default=True,
     help="GB that comparing with the checkpoint may take; larger components are compared layer by layer.",
 )
+@click.option("--size", help="TFLite and Core ML, large models: size of the results in pixels, 512 or 512x768.")
 @click.option("--unmeasured", is_flag=True, help="Skip the comparison with the checkpoint.")
+@click.option(
+    "--block-mb",
+    type=click.IntRange(1, 65536),
+    default=BLOCK_BYTES >> 20,
+    show_default=True,
+    help="TensorRT, folders: MB of weights in one engine; building it takes about four times as much.",
+)
 def convert(
     source: str,
     target: str,
@@ -63,7 +73,9 @@ def convert(
     loras: tuple[str, ...],
     planned: bool,
     memory_gb: float,
+    size: str | None,
     unmeasured: bool,
+    block_mb: int,
 ) -> None:
     """Convert a model.
 
@@ -90,11 +102,15 @@ def convert(
                 calibration=calibration,
                 memory_bytes=int(memory_gb * 1e9),
                 measured=not unmeasured,
+                target=target,
+                block_bytes=block_mb << 20,
+                size=_size(size),
             ),
-            target,
             planned,
         )
         return
+    if size is not None:
+        raise OptionError("--size is for folders in diffusers layout", got=source, param="size")
     if source.endswith(".onnx") and output is not None and not (planned or loras or checkpoint or calibration):
         _round_graph(Path(source), output, recipe)
         return
@@ -118,9 +134,17 @@ def convert(
     click.echo(table(conversion))
 
 
-def _convert_pipeline(request: PipelineRequest, target: str, planned: bool) -> None:
-    if target != "onnx":
-        raise OptionError("this model is not written in this format", got=target, allowed="onnx", param="target")
+def _size(text: str | None) -> tuple[int, int] | None:
+    found = None if text is None else Size.parse(text)
+    return None if found is None else (found.width, found.height)
+
+
+def _convert_pipeline(request: PipelineRequest, planned: bool) -> None:
+    if request.target not in pipeline.TARGETS:
+        raise OptionError(
+            "this model is not written in this format", got=request.target, allowed=", ".join(pipeline.TARGETS),
+            param="target",
+        )
     from converters.pipeline_tables import conversion_table, plan_table
 
     if planned:

@@ -30,7 +30,7 @@ from edge_runtime.family import Family
 from edge_runtime.machine import Machine
 from edge_runtime.request import EditRequest
 
-CHECKERS: Final = {"coreml": "converters.coreml_engine"}
+CHECKERS: Final = {"coreml": "converters.coreml_engine", "tensorrt": "converters.tensorrt_engine"}
 """Target -> module with an `ENGINE` that computes what such a file says, where the platform's own can't run."""
 
 INSTRUCTIONS: Final = Path(__file__).with_name("compared_instructions.json")
@@ -54,12 +54,14 @@ class Suite:
 class Side:
     """One artifact in the comparison.
 
-    `parts` has the bytes of each component, `small` the parameters and bytes of the layers of each precision.
+    `engine` is what ran it. `parts` has the bytes of each component, `small` the parameters and bytes of the layers of
+    each precision.
     """
 
     name: str
     target: str
     recipe: str
+    engine: str
     parts: dict[str, int]
     small: dict[str, tuple[int, int]]
 
@@ -100,10 +102,13 @@ def load_suite(folder: Path | None, instructions: Path | None, limit: int) -> Su
     return Suite(photos=tuple(photos[:limit]), instructions=tuple(texts))
 
 
-def engine_of(target: str) -> Engine:
-    """Return what runs the target here, for real or for checking; raises EngineError."""
+def engine_of(target: str, served: bool = False) -> Engine:
+    """Return what runs the target here: for checking where there is something for that, unless it is to be `served`.
+
+    Raises EngineError.
+    """
     module = CHECKERS.get(target)
-    if module is None:
+    if module is None or served:
         return engine_for(target)
     if importlib.util.find_spec(module) is None:
         raise EngineError(
@@ -113,20 +118,23 @@ def engine_of(target: str) -> Engine:
     return engine
 
 
-def open_editor(path: Path) -> Editor:
+def open_editor(path: Path, served: bool = False) -> Editor:
     """Open an artifact of any target; raises ArtifactError, EngineError and MissingExtraError."""
     artifact = Artifact.open(path)
     family: Family = plugins.load("families", artifact.manifest.family)
-    model = family.open(artifact, engine_of(artifact.manifest.target), threads=Machine.detect().cores)
+    engine = engine_of(artifact.manifest.target, served)
+    model = family.open(artifact, engine, threads=Machine.detect().cores, device=engine.device)
     return Editor(artifact, model, images.Limits())
 
 
-def compare(paths: Sequence[Path], suite: Suite, report: Report) -> tuple[list[Side], list[Pair]]:
-    """Run the suite through every artifact; raises OptionError for fewer than two."""
+def compare(
+    paths: Sequence[Path], suite: Suite, report: Report, served: bool = False
+) -> tuple[list[Side], list[Pair]]:
+    """Run the suite through every artifact, see `engine_of`; raises OptionError for fewer than two."""
     if len(paths) < 2:
         raise OptionError("a comparison needs two artifacts", got=len(paths), allowed="2 or more")
     names = unique_names(paths)
-    editors = [open_editor(path) for path in paths]
+    editors = [open_editor(path, served) for path in paths]
     figures: dict[tuple[str, str], list[float]] = {pair: [] for pair in combinations(names, 2)}
     edits = [(photo, text) for photo in suite.photos for text in suite.instructions]
     for done, (photo, text) in enumerate(edits):
@@ -135,7 +143,7 @@ def compare(paths: Sequence[Path], suite: Suite, report: Report) -> tuple[list[S
         for first, second in figures:
             figures[first, second].append(likeness_db(pictures[first], pictures[second]))
     report(len(edits), len(edits))
-    sides = [_side(name, editor.artifact) for name, editor in zip(names, editors, strict=True)]
+    sides = [_side(name, editor.artifact, served) for name, editor in zip(names, editors, strict=True)]
     return sides, [_pair(pair, found, suite) for pair, found in figures.items()]
 
 
@@ -167,7 +175,7 @@ def _edited(editor: Editor, photo: Photo, text: str) -> NDArray[Any]:
     return np.asarray(Image.alpha_composite(ground, picture).convert("RGB"))
 
 
-def _side(name: str, artifact: Artifact) -> Side:
+def _side(name: str, artifact: Artifact, served: bool) -> Side:
     manifest = artifact.manifest
     small: dict[str, tuple[int, int]] = {}
     for figures in manifest.quality.values():
@@ -177,7 +185,8 @@ def _side(name: str, artifact: Artifact) -> Side:
                 before = small.get(precision, (0, 0))
                 small[precision] = (before[0] + value, before[1] + figures[f"{precision}_bytes"])
     parts = {component.name: component.total_bytes for component in manifest.components}
-    return Side(name=name, target=manifest.target, recipe=manifest.recipe, parts=parts, small=small)
+    engine = engine_of(manifest.target, served).name
+    return Side(name=name, target=manifest.target, recipe=manifest.recipe, engine=engine, parts=parts, small=small)
 
 
 def _pair(names: tuple[str, str], found: Sequence[float], suite: Suite) -> Pair:

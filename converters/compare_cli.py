@@ -33,9 +33,20 @@ FLOAT_BYTES: Final = 4
 @click.option(
     "--instructions", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON list. [default: ten]"
 )
+@click.option(
+    "--served",
+    is_flag=True,
+    help="Run every artifact by the engine that serves it: TensorRT on a GPU. [default: Core ML and TensorRT artifacts "
+    "by what checks them on any machine]",
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def compare(
-    artifacts: tuple[Path, ...], photos: Path | None, count: int, instructions: Path | None, as_json: bool
+    artifacts: tuple[Path, ...],
+    photos: Path | None,
+    count: int,
+    instructions: Path | None,
+    served: bool,
+    as_json: bool,
 ) -> None:
     """Tell how alike the pictures are that ARTIFACTS make of the same photographs and instructions.
 
@@ -46,7 +57,7 @@ def compare(
     from converters import compare as comparison
 
     suite = comparison.load_suite(photos, instructions, count)
-    sides, pairs = comparison.compare(artifacts, suite, _Progress())
+    sides, pairs = comparison.compare(artifacts, suite, _Progress(), served)
     if as_json:
         click.echo(json.dumps({"artifacts": [asdict(s) for s in sides], "pairs": [asdict(p) for p in pairs]}, indent=2))
         return
@@ -79,6 +90,7 @@ def _size_rows(sides: Sequence[Side]) -> list[list[str]]:
     names = list(dict.fromkeys(name for side in sides for name in side.parts))
     rows = [["bytes", *(side.name for side in sides)]]
     rows.append(["format", *(f"{side.target} {side.recipe}" for side in sides)])
+    rows.append(["run by", *(side.engine for side in sides)])
     rows += [[name, *(f"{side.parts.get(name, 0):,}" for side in sides)] for name in names]
     return [*rows, ["all", *(f"{side.total_bytes:,}" for side in sides)]]
 

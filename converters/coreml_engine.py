@@ -25,6 +25,7 @@ class CoreMLInterpreterEngine:
 
     name = "coreml_interpreter"
     targets = ("coreml",)
+    device = "cpu"
 
     def open(self, path: Path, component: Component, *, threads: int, device: str = "cpu") -> Session:
         """See `Engine.open`. `path` is the table of contents inside the package; torch's own threads do the work."""

@@ -18,13 +18,14 @@ from converters.slabs import decibels
 from converters.source import Arrays, ComponentSource
 from converters.stored import StoredWeights
 from converters.streamed_torch import read_source, run_streamed
+from edge_runtime.blocks import CONTENTS
 from edge_runtime.engine import engine_for
 from edge_runtime.errors import ConversionError
 from edge_runtime.machine import Machine
 from edge_runtime.manifest import Component
 from edge_runtime.tensors import Tensor
 
-LEAST_OUTPUT_SNR_DB: Final[Mapping[str, float]] = {"bf16": 30.0, "int8": 24.0, "int4": 9.0, "nf4": 9.0}
+LEAST_OUTPUT_SNR_DB: Final[Mapping[str, float]] = {"bf16": 30.0, "fp16": 40.0, "int8": 24.0, "int4": 9.0, "nf4": 9.0}
 """Signal to noise of a component's outputs against the checkpoint's. In the literature's terms: 8-bit pictures at about
 50 dB PSNR of the same seed and 4-bit ones at about 28 come from denoisers well above these; below them a component is
 broken rather than coarse.
@@ -55,7 +56,7 @@ class Fidelity:
             if self.largest_error <= LARGEST_FP32_ERROR:
                 return None
             return f"an error of {self.largest_error:.2g} of the largest value, allowed {LARGEST_FP32_ERROR:g}"
-        least = LEAST_OUTPUT_SNR_DB[self.precision]
+        least = LEAST_OUTPUT_SNR_DB[self.precision.split("-")[0]]
         worst = min(self.snr_db, key=lambda name: self.snr_db[name])
         if self.snr_db[worst] >= least:
             return None
@@ -86,10 +87,12 @@ def measure(
     memory_bytes: int,
     say: Say = lambda line: None,
 ) -> Fidelity:
-    """Compare a written component with the references; raises ConversionError for dead or infinite outputs."""
-    size = sum(file.stat().st_size for file in (graph, graph.with_suffix(".data")))
-    fits = RESIDENT_SHARE * size <= memory_bytes
-    run = _onnxruntime(description, graph) if fits else _stored_torch(component, graph)
+    """Compare a written component with the references; raises ConversionError for dead or infinite outputs.
+
+    `graph` is what the component is opened by: a graph, or a table of contents of typed graphs.
+    """
+    fits = can_be_opened(description, memory_bytes)
+    run = _opened(description, graph) if fits else _stored_torch(component, graph)
     signal = dict.fromkeys((spec.name for spec in component.outputs), 0.0)
     noise = dict(signal)
     largest = 0.0
@@ -110,9 +113,17 @@ def measure(
     )
 
 
-def _onnxruntime(description: Component, graph: Path) -> Callable[[Arrays], dict[str, Tensor]]:
-    session = engine_for("onnx").open(graph, description, threads=Machine.detect().cores)
-    return session.run
+def can_be_opened(description: Component, memory_bytes: int) -> bool:
+    """Return whether ONNX Runtime may open a component, and not only torch with one of its weights after another."""
+    return RESIDENT_SHARE * description.total_bytes <= memory_bytes
+
+
+def _opened(description: Component, entry: Path) -> Callable[[Arrays], dict[str, Tensor]]:
+    if entry.name == CONTENTS:
+        from converters.tensorrt_engine import ENGINE
+
+        return ENGINE.open(entry, description, threads=Machine.detect().cores).run
+    return engine_for("onnx").open(entry, description, threads=Machine.detect().cores).run
 
 
 def _stored_torch(component: ComponentSource, graph: Path) -> Callable[[Arrays], dict[str, Tensor]]:

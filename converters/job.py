@@ -14,22 +14,36 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from edge_runtime import plugins
+from converters.work_folder import remove
+from edge_runtime import __version__, plugins
 from edge_runtime.errors import ConversionError, NanoedgeError
 from edge_runtime.tensors import check_inputs
 
+MODULES: Final = ("diffusers", "transformers")
+TOOLS: Final = ("torch", "onnx-ir", "onnxscript", "onnxruntime")
 MOST_NAMED: Final = 6
 """Layers that a note lists by name; notes are short."""
+
+TENSORRT: Final = "tensorrt"
+BLOCK_BYTES: Final = 512 << 20
+"""Weights of a block for TensorRT: an engine of them takes up to 2 GiB to build, which a board of 8 GB has."""
+
+FIXED: Final = ("tflite", "coreml")
+"""Targets whose graphs have one size each: converters/pinned.py."""
 
 Report = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a process is to do: `component` empty is "describe the whole model"."""
+    """What a process is to do: `component` empty is "describe the whole model".
+
+    `size` is width and height of results in pixels, for a `target` of FIXED.
+    """
 
     checkpoint: str
     recipe: str
@@ -39,6 +53,9 @@ class Task:
     memory_bytes: int = 4 << 30
     component: str = ""
     measured: bool = True
+    target: str = "onnx"
+    block_bytes: int = BLOCK_BYTES
+    size: tuple[int, int] = (0, 0)
 
 
 def main(source: TextIO = sys.stdin) -> None:
@@ -50,7 +67,7 @@ def main(source: TextIO = sys.stdin) -> None:
         stdout.write(json.dumps(line) + "\n")
 
     data = json.loads(source.readline())
-    task = Task(**{**data, "loras": tuple(data["loras"])})
+    task = Task(**{**data, "loras": tuple(data["loras"]), "size": tuple(data["size"])})
     threading.Thread(target=_end_with, args=(source,), daemon=True).start()
     peak = _PeakMemory()
     try:
@@ -86,7 +103,13 @@ def describe(task: Task) -> dict[str, Any]:
 
     folder, model, loras = _open(task)
     recipe = load_recipe(task.recipe)
+    if task.target in FIXED:
+        from converters.pinned import pinned_model
+
+        model = pinned_model(model, task)
+    tools = plugins.load("converters.targets", task.target).tools if task.target in FIXED else TOOLS
     return {
+        "tools": {"nanoedge": __version__, **{name: version(name) for name in (*tools, *MODULES)}},
         "family": model.family,
         "name": model.name,
         "source": folder.source,
@@ -100,14 +123,22 @@ def describe(task: Task) -> dict[str, Any]:
 
 def convert(task: Task, report: Report) -> dict[str, Any]:
     """Write the component's files and return its entry of the manifest, its figures and what became of its layers."""
+    if task.target in FIXED:
+        from converters.pinned import convert_pinned
+
+        _, model, _ = _open(task)
+        return convert_pinned(next(part for part in model.components if part.name == task.component), task, report)
+    return _convert_streamed(task, report)
+
+
+def _convert_streamed(task: Task, report: Report) -> dict[str, Any]:
     from converters.capture import capture
     from converters.fidelity import measure, references
-    from converters.recipe import load_recipe
     from converters.streaming import LayerRecord, write_component
 
     _, model, _ = _open(task)
     component = next(part for part in model.components if part.name == task.component)
-    recipe, folder = load_recipe(task.recipe), Path(task.folder)
+    recipe, folder = _recipe(task), Path(task.folder)
 
     def say(step: str) -> None:
         report({"step": step})
@@ -124,14 +155,18 @@ def convert(task: Task, report: Report) -> dict[str, Any]:
         say("writing weights")
         written = write_component(captured.copy(), component, recipe, folder, raised, ranges, progress)
         description = _described(component, written.graph, written.data, written.data_sha256, written.layers)
+        entry = written.graph
+        if task.target == TENSORRT:
+            say("typing the graph")
+            description, entry = _typed(task, model, captured, written, description)
         if not task.measured:
             quality: dict[str, Any] = {"precision": description.precision}
             break
-        fidelity = measure(component, description, written.graph, expected, task.memory_bytes, say)
+        fidelity = measure(component, description, entry, expected, task.memory_bytes, say)
         quality = fidelity.to_json()
         if fidelity.failure is None:
             break
-        _remove(written.graph, written.data)
+        _remove(written.graph, written.data, entry.parent if task.target == TENSORRT else written.graph)
         more = _worst(written.layers) - raised
         if recipe.by_rows:
             say(f"{fidelity.failure}: matrix products compute in float")
@@ -150,28 +185,57 @@ def convert(task: Task, report: Report) -> dict[str, Any]:
     if rounded:
         quality["weights.lowest_snr_db"] = min(rounded)
     quality["promoted"] = sum(layer.promoted for layer in written.layers)
-    for path in (written.graph, written.data):
-        _flush(path)
+    if task.target == TENSORRT:
+        _remove(written.graph, written.data)
+    for part in description.files:
+        _flush(folder / part.file)
     assert all(isinstance(layer, LayerRecord) for layer in written.layers)
     return {
         "component": description.to_json(),
         "quality": quality,
         "sizes": dict(check_inputs(component.inputs, component.examples[0])),
-        "memory": memory(model, component, captured, written, recipe),
+        "memory": {} if task.target == TENSORRT else memory(model, component, captured, written, recipe),
         "layers": [asdict(layer) for layer in written.layers],
     }
+
+
+def _recipe(task: Task) -> Any:
+    """Return the recipe in the forms of the task's format."""
+    from converters.recipe import load_recipe
+
+    recipe = load_recipe(task.recipe)
+    if task.target == TENSORRT:
+        from converters.tensorrt.streamed import streamed_part
+
+        return streamed_part(recipe)
+    return recipe
+
+
+def _typed(task: Task, model: Any, captured: Any, written: Any, description: Any) -> tuple[Any, Path]:
+    """Write the component's folder of typed graphs beside its plain graph; return its description and its entry."""
+    from converters.recipe import load_recipe
+    from converters.tensorrt.streamed import Packing, pack
+
+    component = next(part for part in model.components if part.name == task.component)
+    halved = bool(load_recipe(task.recipe).layers)
+    return pack(component, captured, Packing(written.graph, description, _area(model), task.block_bytes, halved))
 
 
 def memory(model: Any, component: Any, captured: Any, written: Any, recipe: Any) -> dict[str, Any]:
     """Return a component's entry in the member `memory` of the manifest's settings."""
     from converters.memory import opened_bytes, work
     from edge_runtime.diffusion.memory import to_json
+
+    opened = opened_bytes(written.data.stat().st_size, captured.uses, written.layers, recipe)
+    return to_json(opened, work(component, _area(model)))
+
+
+def _area(model: Any) -> int:
+    """Return the pixels of a family's usual result."""
     from edge_runtime.diffusion.pictures import SizeRule
     from edge_runtime.diffusion.settings import Settings
 
-    area = SizeRule.read(Settings(model.settings["size"])).area
-    opened = opened_bytes(written.data.stat().st_size, captured.uses, written.layers, recipe)
-    return to_json(opened, work(component, area))
+    return SizeRule.read(Settings(model.settings["size"])).area
 
 
 def _ranges(component: Any, recipe: Any, say: Callable[[str], None]) -> Any:
@@ -247,7 +311,7 @@ def _worst(layers: Iterable[Any]) -> frozenset[str]:
 
 def _remove(*paths: Path) -> None:
     for path in paths:
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def _flush(path: Path) -> None:

@@ -23,6 +23,7 @@ from converters.source import Range, Rows
 CONTRIB: Final = "com.microsoft"
 _NF4_TYPE: Final = 1
 SMALLEST_STEP: Final = np.float32(1e-30)
+_LARGEST_CODE: Final = 127
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +194,29 @@ def convolution(
         assert span is not None
         _in_8_bits(editor, node, span, rounded.scales, bias)
     return rounded.snr_db
+
+
+def signed_convolution(editor: GraphEditor, weight: Weight, least_db: float, span: Range) -> float | None:
+    """As `convolution` in 8 bits, with codes around zero for what it reads; its result and its bias stay in float.
+
+    TensorRT wants it so, and fuses what follows with the convolution before it rounds.
+    """
+    users = [node for node, _ in weight.value.uses()]
+    snr_db = convolution(editor, weight, least_db, None, None)
+    for node in users if snr_db is not None else ():
+        taken = node.inputs[0]
+        assert taken is not None
+        name = f"{node.name}.in"
+        scale = np.array(max(-span.input_low, span.input_high, 1e-6) / _LARGEST_CODE, np.float32)
+        pair = [
+            editor.initialiser(f"{name}.scale", scale, ir.DataType.FLOAT, ()),
+            editor.initialiser(f"{name}.zero", np.array(0, np.int8), ir.DataType.INT8, ()),
+        ]
+        tape = Tape()
+        result = tape.op("DequantizeLinear", [tape.op("QuantizeLinear", [taken, *pair]), *pair])
+        editor.insert(node, tape, name, before=True)
+        node.replace_input_with(0, result)
+    return snr_db
 
 
 def _in_8_bits(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -140,7 +141,7 @@ def _figures(
         image = spec.dtype == "uint8"
         name, compute = ("psnr_db", peak_signal_to_noise_db) if image else ("snr_db", signal_to_noise_db)
         error = float(np.abs(pair[0].astype(np.float64) - pair[1]).max())
-        limit = None if spec.name in component.thresholded else _limit(name, precision)
+        limit = None if spec.name in component.thresholded else _limit(name, precision, component.least_snr_db)
         figures.append(Figure(name=name, output=spec.name, value=compute(*pair), limit=limit))
         figures.append(Figure(name="max_abs_error", output=spec.name, value=error))
     for agreement in component.agreements:
@@ -150,9 +151,11 @@ def _figures(
     return figures
 
 
-def _limit(name: str, precision: str) -> float | None:
-    """Look up a limit; `int4-int8` is held to the limits of `int4`."""
+def _limit(name: str, precision: str, own: Mapping[str, float] = MappingProxyType({})) -> float | None:
+    """Look up a limit; `int4-int8` is held to the limits of `int4`. `own` are a component's, in decibels of signal."""
     lowest = precision.split("-")[0]
+    if name == "snr_db" and lowest in own:
+        return own[lowest]
     return LIMITS.get(name, {}).get(SAME_LIMITS.get(lowest, lowest))
 
 

@@ -12,24 +12,26 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from converters.job import Task
+from converters.job import BLOCK_BYTES, FIXED, TENSORRT, Task
 from converters.recipe import FOLDER, STREAMED, load_recipe
-from converters.work_folder import held
-from edge_runtime import __version__, errors
+from converters.tensorrt import schemes
+from converters.work_folder import held, remove
+from edge_runtime import errors
 from edge_runtime.artifact import Artifact, finish_artifact
 from edge_runtime.diffusion.memory import MEMORY
 from edge_runtime.errors import ConversionError, OptionError
 from edge_runtime.inspection import EXAMPLE_SIZES
 from edge_runtime.manifest import Component, Manifest
 
-TOOLS: Final = ("torch", "diffusers", "transformers", "onnx-ir", "onnxscript", "onnxruntime")
+TARGETS: Final = ("onnx", TENSORRT, *FIXED)
+"""The formats that large models are written in."""
+
 SPARE_SHARE: Final = 1.05
 """Free disk wanted, over the forecast."""
 
@@ -43,6 +45,8 @@ class PipelineRequest:
     """What to convert: `checkpoint` is a folder or hf:owner/name[@revision], `loras` are FILE or FILE=STRENGTH.
 
     `measured` False skips the comparison with torch, which reads the checkpoint once more; the manifest then says so.
+    `target` is one of TARGETS; `block_bytes` of weights are built into one engine by TensorRT. Targets of FIXED have
+    graphs of one size, for results of `size`, width and height in pixels; the comparison is part of writing them.
     """
 
     checkpoint: str
@@ -52,6 +56,9 @@ class PipelineRequest:
     calibration: Path | None = None
     memory_bytes: int = 4 << 30
     measured: bool = True
+    target: str = "onnx"
+    block_bytes: int = BLOCK_BYTES
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +75,38 @@ class PipelineConversion:
 
 def plan(request: PipelineRequest, report: Report = lambda title, line: None) -> dict[str, Any]:
     """Return the description of the model with a forecast of every component; writes nothing."""
-    _check_recipe(request)
+    _check(request)
+    if request.target in FIXED:
+        raise OptionError("there is no forecast for this format", got=request.target, allowed="onnx", param="plan")
     return _describe(_task(request, Path()), report)
 
 
-def _check_recipe(request: PipelineRequest) -> None:
+def _check(request: PipelineRequest) -> None:
     """Raise for what would fail only when the first component is written."""
-    load_recipe(request.recipe).require(STREAMED, "the writer of large models")
+    recipe = load_recipe(request.recipe)
+    if request.target in FIXED:
+        _check_fixed(request)
+        return
+    if request.target == TENSORRT:
+        schemes.check_expressible(recipe)
+    else:
+        recipe.require(STREAMED, "the writer of large models")
+    if request.size is not None:
+        raise OptionError(
+            "graphs of this format take every size", got=f"--size, {request.target}", hint="leave it out", param="size"
+        )
+
+
+def _check_fixed(request: PipelineRequest) -> None:
+    """Raise for a size that is missing; what the format can't hold of a recipe, the process says that describes."""
+    if request.size is None:
+        raise OptionError(
+            f"graphs of {request.target} have one size, and none is given",
+            hint="give that of the results with --size, such as 512 or 512x768; for another, convert once more",
+            param="size",
+        )  # fmt: skip
+    if not request.measured:
+        raise OptionError("the comparison can't be skipped for this format", got=request.target, allowed="onnx")
 
 
 def convert_pipeline(
@@ -84,7 +116,7 @@ def convert_pipeline(
 
     The destination appears at once and complete, or not at all.
     """
-    _check_recipe(request)
+    _check(request)
     destination = Path(os.path.abspath(request.destination))
     if os.path.lexists(destination):
         raise OptionError("the output exists already", got=destination, hint="choose another, or delete it first")
@@ -92,7 +124,7 @@ def convert_pipeline(
     described = _describe(_task(request, work), report)
     if request.checkpoint.startswith("hf:"):  # every component from one commit, even if the branch moves meanwhile
         request = replace(request, checkpoint=described["source"])
-    _check_disk(described, work)
+    _check_disk(described, work, request.target)
     with held(work, _fingerprint(request, described)) as lock:
         done = {}
         names = [component["name"] for component in described["components"]]
@@ -122,6 +154,9 @@ def _task(request: PipelineRequest, work: Path) -> Task:
         calibration="" if request.calibration is None else os.path.abspath(request.calibration),
         memory_bytes=request.memory_bytes,
         measured=request.measured,
+        target=request.target,
+        block_bytes=request.block_bytes,
+        size=request.size or (0, 0),
     )
 
 
@@ -144,7 +179,7 @@ def _component(task: Task, title: str, report: Report, lock: int) -> dict[str, A
             report(title, {"step": "done by an earlier run"})
             return entry
     for left in work.glob(f"{task.component}.*"):
-        left.unlink()
+        remove(left)
     answer = _run(task, lambda line: report(title, line), work / _LOG, (lock,))
     entry = answer["result"]
     partial = record.with_suffix(".partial")
@@ -223,8 +258,10 @@ def _error(answer: dict[str, Any]) -> errors.NanoedgeError:
     return error
 
 
-def _check_disk(described: dict[str, Any], work: Path) -> None:
+def _check_disk(described: dict[str, Any], work: Path, target: str) -> None:
     wanted = int(SPARE_SHARE * sum(component["bytes"] for component in described["components"]))
+    if target == TENSORRT:  # a component stands there as a plain graph too, in float at worst, until it is typed
+        wanted += max(4 * component["parameters"] for component in described["components"])
     there = sum(file.stat().st_size for file in work.glob("*") if file.is_file()) if work.exists() else 0
     parent = next(folder for folder in work.parents if folder.exists())
     free = shutil.disk_usage(parent).free
@@ -241,13 +278,9 @@ def _fingerprint(request: PipelineRequest, described: dict[str, Any]) -> str:
     """Return what must be equal for a finished component to be of use to another run."""
     task = asdict(_task(request, Path()))
     recipe = (FOLDER / f"{request.recipe}.json").read_text(encoding="utf-8")
-    content = {"task": task, "recipe": recipe, "tools": _tools(), "described": described["provenance"]}
+    content = {"task": task, "recipe": recipe, "tools": described["tools"], "described": described["provenance"]}
     content["loras"] = described["loras"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _tools() -> dict[str, str]:
-    return {"nanoedge": __version__, **{name: version(name) for name in TOOLS}}
 
 
 def _write_file(work: Path, name: str, content: str) -> Component:
@@ -259,6 +292,21 @@ def _write_file(work: Path, name: str, content: str) -> Component:
     )
 
 
+def _memory(done: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of ONNX Runtime's memory; none for components that it doesn't run."""
+    found = {name: entry["memory"] for name, entry in done.items() if entry["memory"]}
+    return {MEMORY: found} if found else {}
+
+
+def _joined(several: Iterable[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Return the members of each component's own settings, which have an entry a component, as one."""
+    found: dict[str, dict[str, Any]] = {}
+    for settings in several:
+        for member, entries in settings.items():
+            found[member] = {**found.get(member, {}), **entries}
+    return found
+
+
 def _manifest(
     request: PipelineRequest, described: dict[str, Any], done: dict[str, Any], files: list[Component]
 ) -> Manifest:
@@ -266,14 +314,15 @@ def _manifest(
     return Manifest(
         family=described["family"],
         name=described["name"],
-        target="onnx",
+        target=request.target,
         recipe=request.recipe,
         components=(*graphs, *files),
         settings={
             **described["settings"],
+            **_joined(entry.get("settings", {}) for entry in done.values()),
             EXAMPLE_SIZES: {name: entry["sizes"] for name, entry in done.items()},
-            MEMORY: {name: entry["memory"] for name, entry in done.items()},
+            **_memory(done),
         },
-        provenance={**described["provenance"], "tools": _tools()},
+        provenance={**described["provenance"], "tools": described["tools"]},
         quality={name: entry["quality"] for name, entry in done.items()},
     )

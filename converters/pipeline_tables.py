@@ -7,6 +7,7 @@ from typing import Any
 
 from converters.pipeline import PipelineConversion
 from converters.streaming import LayerRecord
+from edge_runtime.diffusion.components import ABSENT
 from edge_runtime.progress import duration
 
 
@@ -51,6 +52,8 @@ def conversion_table(conversion: PipelineConversion) -> str:
         notes += [f"{component.name}: {component.note}"] if component.note else []
     total = sum(component.total_bytes for component in manifest.components)
     last = f"{conversion.artifact.folder}: {total:,} bytes, version {conversion.artifact.version}"
+    absent = ", ".join(manifest.settings.get(ABSENT, ()))
+    notes += [f"not in this artifact: {absent}; they are written with --to onnx alone"] if absent else []
     return "\n".join([*aligned(rows), *notes, last])
 
 

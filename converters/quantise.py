@@ -7,6 +7,7 @@ alone get into the graph is in `weights.py`.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,8 +28,20 @@ from edge_runtime.tensors import Tensor
 
 WEIGHT_INPUTS: Final = {"Conv": 1, "MatMul": 1, "Gather": 0}
 """Operator of a layer -> which of its inputs is the weight."""
+CODES: Final = (".codes", "_quantized", ".nf4")
+"""What is put behind the name of a weight for the codes in its place: here, by quantize_static, for NF4."""
+
+BESIDE_CODES: Final = (".scales", ".zeros", ".left", ".right", ".largest", "_scale", "_zero_point")
+"""And for what belongs to them."""
+
 CODING: Final = ("QuantizeLinear", "DequantizeLinear")
 BETWEEN: Final = {Between.ADD: "Add", Between.RELU: "Relu"}
+_AROUND_ZERO: Final = {
+    "ActivationSymmetric": True,
+    "QuantizeBias": False,
+    "OpTypesToExcludeOutputQuantization": list(WEIGHT_INPUTS),
+}
+"""What signed activations mean: codes without a zero point for what layers read alone, biases in float."""
 
 
 def quantise(
@@ -107,6 +120,28 @@ def initialisers_of(model: onnx.ModelProto, parameters: Mapping[str, Tensor]) ->
     return found
 
 
+def layer_sizes(model: onnx.ModelProto, plan: Mapping[str, LayerScheme]) -> dict[str, tuple[int, int]]:
+    """Return precision -> parameters and bytes of the layers that have it, codes and scales and what belongs to them.
+
+    `plan` is by the names of initialisers before the graph was quantised.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    sizes: dict[str, tuple[int, int]] = {}
+    for weight, scheme in plan.items():
+        codes = next((tensors[weight + end] for end in CODES if weight + end in tensors), None)
+        if codes is None:
+            continue
+        parts = [tensors[name] for end in (*CODES, *BESIDE_CODES) if (name := weight + end) in tensors]
+        parameters, size = sizes.get(scheme.weights.precision, (0, 0))
+        count = 2 * math.prod(codes.dims) if scheme.weights.format is Format.NF4 else math.prod(codes.dims)
+        sizes[scheme.weights.precision] = (parameters + count, size + sum(map(_bytes, parts)))
+    return sizes
+
+
+def _bytes(tensor: onnx.TensorProto) -> int:
+    return len(tensor.raw_data) or int(onnx.numpy_helper.to_array(tensor).nbytes)
+
+
 def _layers(model: onnx.ModelProto, plan: Mapping[str, LayerScheme]) -> dict[str, LayerScheme]:
     """Node name -> scheme of every layer whose weight the plan names."""
     layers = {}
@@ -141,6 +176,7 @@ def _quantise_static(
             activation_type=QuantType.QInt8 if scheme.activations.signed else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
+            extra_options=_AROUND_ZERO if scheme.activations.signed else None,
         )
         quantised = onnx.load(path)
     _bypass(quantised, names)

@@ -56,7 +56,7 @@ STREAMED = (Format.INTEGER, Format.NF4, Format.BFLOAT16)
 """What converters/streaming.py writes."""
 
 _PRECISIONS = {Format.NF4: "nf4", Format.BFLOAT16: "bf16", Format.FLOAT16: "fp16"}
-_INTEGERS_ONLY = ("reduced_range", "searched", "rank", "zero_points")
+_INTEGERS_ONLY = ("reduced_range", "searched", "rank", "zero_points", "positive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +68,9 @@ class WeightScheme:
     largest magnitude's, each group takes the one with the smallest squared error. `zero_points`: codes are unsigned and
     every group has a zero point of its own, which pays where a group's values lie to one side. `rank`: a float product
     of two thin matrices of this rank beside the integers takes up what rounding loses (converters/low_rank.py); 0 is
-    none. Blocks of NF4 go over the flattened (outputs, inputs), those of integers along the inputs; a table of a
-    palette serves `group_size` outputs with all their inputs.
+    none. `positive`: no scale is negative, which some runtimes refuse; else the sign may give the one code more that
+    integers have below zero to the side that needs it. Blocks of NF4 go over the flattened (outputs, inputs), those of
+    integers along the inputs; a table of a palette serves `group_size` outputs with all their inputs.
     """
 
     bits: int
@@ -80,6 +81,7 @@ class WeightScheme:
     format: Format = Format.INTEGER
     rank: int = 0
     zero_points: bool = False
+    positive: bool = False
 
     def __post_init__(self) -> None:
         allowed = {Format.BFLOAT16: (16,), Format.FLOAT16: (16,), Format.PALETTE: (4,)}.get(self.format, (4, 8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import ml_dtypes
@@ -19,7 +20,8 @@ def round_weight(weight: NDArray[np.float32], scheme: WeightScheme) -> tuple[NDA
 
     Scales have the shape () for granularity tensor, (outputs,) for channel and (ceil(inputs / group_size), outputs)
     for block. A block's scale is signed so that its largest magnitude takes the code -2^(bits-1), which uses the one
-    code more on the negative side, as ggml's Q4_0 and onnxruntime's quantiser do. A searched scale may cut the largest
+    code more on the negative side, as ggml's Q4_0 and onnxruntime's quantiser do, unless the scheme wants positive
+    ones. A searched scale may cut the largest
     magnitudes off, where that makes the rest more exact.
     """
     grouped = _groups(weight, scheme)
@@ -28,8 +30,11 @@ def round_weight(weight: NDArray[np.float32], scheme: WeightScheme) -> tuple[NDA
     if scheme.granularity is Granularity.TENSOR:
         largest = largest.ravel()[np.abs(largest).argmax()].reshape(1, 1, 1)
     scales = np.asarray(largest / -limit, np.float32)
+    if scheme.positive:
+        scales = np.where(scales < 0, -scales * np.float32(limit / (limit - 1)), scales)
     if scheme.searched:
-        scales = _searched(grouped, scales, limit)
+        factors = [factor for factor in SEARCHED if factor > 0 or not scheme.positive]
+        scales = _searched(grouped, scales, limit, factors)
     codes = _codes(grouped, scales, limit)
     kind = ml_dtypes.int4 if scheme.bits == 4 else np.int8
     rounded = codes.reshape(-1, weight.shape[1])[: weight.shape[0]].astype(kind)
@@ -55,10 +60,12 @@ def _codes(grouped: NDArray[np.float32], scales: NDArray[np.float32], limit: int
     return np.asarray(codes.clip(-limit, limit - 1), np.float32)
 
 
-def _searched(grouped: NDArray[np.float32], scales: NDArray[np.float32], limit: int) -> NDArray[np.float32]:
-    """Return for each group, (blocks, 1, outputs), the scale of SEARCHED with the smallest squared error."""
+def _searched(
+    grouped: NDArray[np.float32], scales: NDArray[np.float32], limit: int, factors: Sequence[float]
+) -> NDArray[np.float32]:
+    """Return for each group, (blocks, 1, outputs), the scale with the smallest squared error."""
     best, least = scales, np.full(scales.shape, np.inf, np.float32)
-    for factor in SEARCHED:
+    for factor in factors:
         tried = np.asarray(factor * scales, np.float32)
         axes = (1,) if scales.size > 1 else None
         error = ((_codes(grouped, tried, limit) * tried - grouped) ** 2).sum(axes, keepdims=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -122,10 +122,13 @@ def _round(grouped: Tensor, scheme: WeightScheme) -> tuple[Tensor, Tensor, Tenso
     low, high = torch.aminmax(grouped, dim=2, keepdim=True)
     if scheme.bits == 8:  # one code more would gain nothing, and runtimes want positive scales of 8-bit weights
         scale = torch.maximum(high, -low) / (limit - 1)
+    elif scheme.positive:
+        scale = torch.maximum(high / (limit - 1), low / -limit)
     else:  # the largest magnitude falls on -limit, the one code more that the negative side has
         scale = torch.where(high > -low, high, low) / -limit
     if scheme.searched:
-        scale = _searched(grouped, scale, limit)
+        factors = [factor for factor in SEARCHED if factor > 0 or not scheme.positive]
+        scale = _searched(grouped, scale, limit, factors)
     return _codes(grouped, scale, limit), scale, torch.zeros(())
 
 
@@ -133,10 +136,10 @@ def _codes(grouped: Tensor, scale: Tensor, limit: int) -> Tensor:
     return grouped.mul(_inverse(scale)).round_().clamp_(-limit, limit - 1)
 
 
-def _searched(grouped: Tensor, scale: Tensor, limit: int) -> Tensor:
-    """Return for each block the scale of SEARCHED with the smallest squared error."""
+def _searched(grouped: Tensor, scale: Tensor, limit: int, factors: Sequence[float]) -> Tensor:
+    """Return for each block the scale with the smallest squared error."""
     best, least = scale, torch.full_like(scale, torch.inf)
-    for factor in SEARCHED:
+    for factor in factors:
         tried = scale * float(factor)
         error = _codes(grouped, tried, limit).mul_(tried).sub_(grouped).square_().sum(2, keepdim=True)
         better = error < least

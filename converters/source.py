@@ -6,7 +6,7 @@ The seam between `sources/` (which know models) and `targets/` (which know file 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -122,9 +122,12 @@ class ComponentSource:
     searched. `thresholded` names outputs that jump where another value crosses a threshold: their decibels are
     reported but not limited, an agreement judges them. `float_note`, if not empty, says why the component is never
     quantised; `exclude` holds shell patterns of layer names that stay in float, `faster_in_float` of those that do
-    so in 8 bits because float is faster at their size: fewer bits are worth it for their bytes. `working` gives the
-    symbols' sizes in an edit of one picture, uncut, with as long a text as is likely; None for what is no part of a
-    painting model. `fixed` is needed only by formats with fixed shapes, and there by components with symbols.
+    so in 8 bits because float is faster at their size: fewer bits are worth it for their bytes; `float_inputs` of
+    those whose activations stay float in a format that would round each run's over its own range. `least_snr_db`
+    takes the place of parity's limits, by precision. `working` gives the symbols' sizes in an edit of one picture,
+    uncut, with as long a text as is likely; None for what is no part of a painting model. `fixed` is needed only by
+    formats with fixed shapes, and there by components with symbols. `pinned` returns the component for results of
+    one width and height in pixels, for phones; None for one that stays ONNX.
     """
 
     name: str
@@ -139,11 +142,31 @@ class ComponentSource:
     thresholded: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     faster_in_float: tuple[str, ...] = ()
+    float_inputs: tuple[str, ...] = ()
+    least_snr_db: Mapping[str, float] = field(default_factory=dict)
     float_note: str = ""
     weights: Weights | None = None
     constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     working: Working | None = None
     fixed: FixedForm | None = None
+    pinned: Callable[[int, int], ComponentSource] | None = None
+
+    def at_sizes(self, sizes: Mapping[str, int], examples: Iterable[Arrays]) -> ComponentSource:
+        """Return the component with sizes in the place of some of its symbols; the examples must have them."""
+
+        def with_sizes(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+            shapes = (tuple(sizes.get(str(size), size) for size in spec.shape) for spec in specs)
+            return tuple(replace(spec, shape=shape) for spec, shape in zip(specs, shapes, strict=True))
+
+        return replace(
+            self,
+            inputs=with_sizes(self.inputs),
+            outputs=with_sizes(self.outputs),
+            examples=tuple(examples),
+            dimensions={symbol: span for symbol, span in self.dimensions.items() if symbol not in sizes},
+            working=None,
+            pinned=None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,17 @@ def run_streamed(
     return _run(_hollow(component), component, inputs, read, progress)
 
 
+def filled(component: ComponentSource) -> nn.Module:
+    """Return the component's module with all its weights in memory; raises ConversionError for one without values."""
+    module, read = _hollow(component), read_source(component)
+    assert component.weights is not None
+    known = {*component.weights.names, *component.constants}
+    if missing := [name for name in module.state_dict() if name not in known]:
+        raise ConversionError(f"{component.name}: the checkpoint lacks tensors", got=", ".join(missing))
+    module.load_state_dict({name: torch.from_numpy(read(name)) for name in module.state_dict()}, assign=True)
+    return module.requires_grad_(False)
+
+
 def convolution_ranges(component: ComponentSource, samples: Iterable[Arrays]) -> dict[str, Range]:
     """Return the ranges of every convolution by its weight's name, over the samples."""
     module = _hollow(component)

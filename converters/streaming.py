@@ -37,6 +37,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of parameters done and of all."""
 
 _EIGHT_BITS: Final = WeightScheme(bits=8, granularity=Granularity.BLOCK, group_size=32)
+_POSITIVE_EIGHT_BITS: Final = WeightScheme(bits=8, granularity=Granularity.CHANNEL, positive=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +123,9 @@ class _Writer:
     ) -> None:
         self._graph, self._uses = captured.model.graph, captured.uses
         self._component, self._recipe, self._editor, self._ranges = component, recipe, editor, ranges
+        convolutions = recipe.layers.get(Layer.CONVOLUTION)
+        activations = None if convolutions is None else convolutions.activations
+        self._signed = activations is not None and activations.signed
 
     def write(self, name: str, use: Use, *, raised: bool) -> LayerRecord:
         """Write the values; take more bits where the recipe's lose too much."""
@@ -164,6 +168,8 @@ class _Writer:
     def _convolution(self, use: Use, weight: forms.Weight) -> float | None:
         """Write a convolution's weight, and its bias with it where the arithmetic is in 8 bits."""
         span = self._ranges.get(use.tensor)
+        if span is not None and self._signed:
+            return forms.signed_convolution(self._editor, weight, LEAST_SNR_DB["int8"], span)
         biases = {node.inputs[2] for node, _ in weight.value.uses() if len(node.inputs) > 2}
         bias = next(iter(biases), None)
         values = None if span is None or bias is None else self._values(bias)
@@ -206,7 +212,7 @@ def _attempts(scheme: WeightScheme, raised: bool) -> Iterator[tuple[WeightScheme
     if not (raised and scheme.bits == 4):
         yield scheme, False
     if scheme.bits == 4:
-        yield _EIGHT_BITS, True
+        yield _POSITIVE_EIGHT_BITS if scheme.positive else _EIGHT_BITS, True
 
 
 def _precision(use: Use, scheme: WeightScheme) -> str:

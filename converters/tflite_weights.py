@@ -1,7 +1,8 @@
 """Carries a plan out in TFLite: which kernel has which weights, and what it can't hold of the plan.
 
-Dynamic quantisation everywhere: weights are small integers, activations are rounded to 8 bits while a layer runs. Here,
-and nowhere else, is decided what becomes of layers that TFLite can't hold as planned; each is reported.
+Dynamic quantisation: weights are small integers, activations are rounded to 8 bits while a layer runs, but for layers
+whose source asks for float ones: their weights are as small, and unpacked when the file is opened. Here, and nowhere
+else, is decided what becomes of layers that TFLite can't hold as planned; each is reported.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from io import StringIO
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -40,10 +42,14 @@ LEAST_SCALE: Final = np.float16(2.0**-14)
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """How a layer is stored, and what about it differs from the plan; `scheme` None: in float."""
+    """How a layer is stored, and what about it differs from the plan; `scheme` None: in float.
+
+    `float_inputs`: its activations are not rounded.
+    """
 
     scheme: WeightScheme | None
     change: str = ""
+    float_inputs: bool = False
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -77,13 +83,22 @@ def stored(use: Use, scheme: LayerScheme) -> Stored:
     return Stored(None, "float, as no fast kernel has integers")
 
 
-def quantise(model: bytes, layers: Iterable[tuple[Use, WeightScheme]]) -> bytes:
-    """Return the file with the weights of these operators as integers."""
-    quantizer = Quantizer(bytearray(model))
-    for use, scheme in layers:
-        quantizer.update_quantization_recipe(
-            rf"(^|;){re.escape(use.output)};", qtyping.TFLOperationName(use.operator), _config(scheme)
-        )
+def with_float_inputs(found: Stored) -> Stored:
+    """Return how a layer is stored whose activations stay float: 8 bits a weight, as TFLite unpacks no others."""
+    if found.scheme is None or found.scheme.bits != 8:
+        return found
+    return replace(found, change="8-bit weights, float activations", float_inputs=True)
+
+
+def quantise(file: Path, layers: Iterable[tuple[Use, Stored]]) -> bytes:
+    """Return the file's content with the weights of these operators as integers."""
+    quantizer = Quantizer(str(file))
+    for use, found in layers:
+        if found.scheme is not None:
+            quantizer.update_quantization_recipe(
+                rf"(^|;){re.escape(use.output)};", qtyping.TFLOperationName(use.operator),
+                _config(found.scheme, found.float_inputs),
+            )
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # it prints sizes and draws bars
         content = quantizer.quantize().quantized_model
     assert content is not None  # there is one after `quantize`
@@ -118,11 +133,13 @@ def _clamp(codes: Any, scales: Any, block: int) -> int:
     return int(small.sum())
 
 
-def _config(scheme: WeightScheme) -> qtyping.OpQuantizationConfig:
+def _config(scheme: WeightScheme, float_inputs: bool) -> qtyping.OpQuantizationConfig:
+    precision = qtyping.ComputePrecision
     granularity = qtyping.QuantGranularity.CHANNELWISE
     if scheme.group_size is not None:
         granularity = qtyping.QuantGranularity(f"BLOCKWISE_{scheme.group_size}")
     return qtyping.OpQuantizationConfig(
         weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=scheme.bits, granularity=granularity),
-        compute_precision=qtyping.ComputePrecision.INTEGER,
+        compute_precision=precision.FLOAT if float_inputs else precision.INTEGER,
+        explicit_dequantize=float_inputs,
     )

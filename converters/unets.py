@@ -20,7 +20,7 @@ SENSITIVE: Final = tuple(
 class PlainAttention:
     """Attention of any number of heads over as many or fewer key and value heads, which are never repeated in memory.
 
-    An attention processor of diffusers, for layers without group norm, masks and residuals of their own.
+    An attention processor of diffusers, for layers without group norm and residuals of their own.
     """
 
     def __call__(
@@ -28,9 +28,10 @@ class PlainAttention:
         attn: Any,
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
         **_: object,
     ) -> torch.Tensor:
-        """Return float32 (1, tokens, width), as `hidden_states`."""
+        """Return float32 (1, tokens, width), as `hidden_states`; `attention_mask` is added to the scores."""
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1))
         width = query.shape[-1]
@@ -40,6 +41,7 @@ class PlainAttention:
         # heads that share a key are rows of one product: (1, key heads, heads per key * tokens, width)
         rows = (query * width**-0.5).transpose(1, 2).reshape(1, key.shape[2], -1, width)
         scores = torch.matmul(rows, key.permute(0, 2, 3, 1))
+        scores = scores if attention_mask is None else scores + attention_mask
         mixed = torch.matmul(scores.softmax(-1), value.transpose(1, 2)).reshape(1, attn.heads, -1, width)
         result: torch.Tensor = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
         return result
@@ -69,6 +71,30 @@ class DreamLiteDenoiser(nn.Module):
             hidden_states,
             timestep,
             encoder_hidden_states=encoder_hidden_states,
+            added_cond_kwargs={"time_ids": time_ids},
+            return_dict=False,
+        )[0]
+        return prediction
+
+
+class PaddedDreamLiteDenoiser(DreamLiteDenoiser):
+    """The same with texts filled up to one length: it is told how many of the tokens are real, and sees no others."""
+
+    def forward(  # type: ignore[override]
+        self,
+        hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        time_ids: torch.Tensor,
+        text_tokens: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return what DreamLiteDenoiser does; `text_tokens` is float32 (1,)."""
+        places = torch.arange(encoder_hidden_states.shape[1], dtype=torch.float32)
+        prediction: torch.Tensor = self.model(
+            hidden_states,
+            timestep,
+            encoder_hidden_states=encoder_hidden_states,
+            encoder_attention_mask=(places < text_tokens).to(torch.float32)[None],
             added_cond_kwargs={"time_ids": time_ids},
             return_dict=False,
         )[0]

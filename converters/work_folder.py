@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,9 +28,17 @@ def held(work: Path, fingerprint: str) -> Iterator[int]:
         if not request.exists() or request.read_text(encoding="utf-8") != fingerprint:
             for left in work.iterdir():
                 if left.name != _LOCK:
-                    left.unlink()
+                    remove(left)
             request.write_text(fingerprint, encoding="utf-8")
         yield lock.fileno()
+
+
+def remove(left: Path) -> None:
+    """Remove what an earlier run left: a file, or the folder of a component."""
+    if left.is_dir():
+        shutil.rmtree(left)
+    else:
+        left.unlink(missing_ok=True)
 
 
 def _take(lock: IO[str], work: Path) -> None:

@@ -13,14 +13,16 @@ import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edge_runtime import __version__
-from edge_runtime.artifact import Artifact
+from edge_runtime import __version__, plugins
 from edge_runtime.errors import NanoedgeError, OptionError, UnknownModelError
-from edge_runtime.plan import Plan
-from edge_runtime.request import DEFAULT_MODEL
+from edge_runtime.route import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from edge_runtime.plan import Plan
 
 COMMANDS = "nanoedge.commands"
 
@@ -29,12 +31,13 @@ class EntryPointGroup(click.Group):
     """Knows its verbs from installed packages and imports only the one that is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all installed verbs."""
-        return sorted({entry.name for entry in metadata.entry_points(group=COMMANDS)})
+        """Return the names of all verbs that this installation has; a frozen program names more than it has."""
+        return sorted({entry.name for entry in metadata.entry_points(group=COMMANDS) if plugins.has(entry.module)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one verb."""
+        """Import one verb; raises MissingExtraError for one that was left out of this program."""
         for entry in metadata.entry_points(group=COMMANDS, name=cmd_name):
+            plugins.require(entry.module)
             command: click.Command = entry.load()
             return command
         return None
@@ -71,6 +74,7 @@ def inspect(artifact: str, as_json: bool) -> None:
     ARTIFACT is a folder, by default the embedded model. Sizes of files are checked; nothing is run.
     """
     from edge_runtime import inspection
+    from edge_runtime.artifact import Artifact
 
     opened = Artifact.open(artifact_folder(artifact), verify=False)
     click.echo(json.dumps(inspection.to_json(opened), indent=2) if as_json else inspection.described(opened))
@@ -86,6 +90,7 @@ def verify(artifact: str, as_json: bool) -> None:
     small made-up inputs, and must give what the manifest promises.
     """
     from edge_runtime import inspection
+    from edge_runtime.artifact import Artifact
 
     opened = Artifact.open(artifact_folder(artifact))
     try:
@@ -97,6 +102,15 @@ def verify(artifact: str, as_json: bool) -> None:
     else:
         click.echo(inspection.checks_described(opened, checks))
     inspection.require(checks)
+
+
+@click.command("plugins")
+@click.option("--json", "as_json", is_flag=True, help="Print the lists as JSON.")
+def list_plugins(as_json: bool) -> None:
+    """List what this program has: families of models, engines that run them, kinds of providers."""
+    found = {kind: plugins.names(kind) for kind in ("families", "engines", "providers")}
+    lines = [f"{kind:<10} {', '.join(names)}" for kind, names in found.items()]
+    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines))
 
 
 def describe(plan: Plan) -> str:

@@ -12,16 +12,18 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 from edge_runtime import images, plugins
 from edge_runtime.artifact import Artifact
 from edge_runtime.diffusion.memory import BASE_BYTES, parts, peak_bytes
-from edge_runtime.engine import engine_for
+from edge_runtime.engine import Engine, engine_for
 from edge_runtime.errors import PlanError
 from edge_runtime.family import Abilities, Family, Mask, Model, Painter, Pixels, Planner, Prompt
 from edge_runtime.finishing import written
 from edge_runtime.generators import finished, retold
 from edge_runtime.machine import Machine
+from edge_runtime.manifest import Manifest
 from edge_runtime.options import check_painting, refuse_painting
 from edge_runtime.plan import MASKED, Plan, Vocabulary, parse_plan, within_mask, without_mask
 from edge_runtime.request import MAX_SEED, EditRequest, EditResult, Step, check_instruction
@@ -38,9 +40,17 @@ _NO_VOCABULARY = Vocabulary(adjustments=(), regions=(), colors={})
 class Editor:
     """Edits photos with one artifact. Used by one thread at a time; a context manager."""
 
-    def __init__(self, artifact: Artifact, model: Model, limits: images.Limits) -> None:
+    openings: Final = 1
+    """How often its memory began anew: only a worker's does."""
+
+    rest_seconds: Final = 0.0
+    """How long it is left alone after crashes: it has none that this process survives."""
+
+    def __init__(
+        self, artifact: Artifact, model: Model, limits: images.Limits, decode: images.Decode = images.decode
+    ) -> None:
         self.artifact, self.limits = artifact, limits
-        self._model = model
+        self._model, self._decode = model, decode
 
     @classmethod
     def open(
@@ -48,22 +58,28 @@ class Editor:
         path: str | os.PathLike[str] = EMBEDDED,
         *,
         threads: int | None = None,
-        device: str = "cpu",
+        device: str | None = None,
         limits: images.Limits | None = None,
         memory_bytes: int | None = None,
+        verify: bool = True,
+        decode: images.Decode = images.decode,
     ) -> Editor:
         """Open the artifact in a folder, by default the embedded nano-banana.
 
-        `threads` is by default the number of cores of this process. `memory_bytes` bounds what a large model holds open
-        at once; by default it is what the machine has left. Raises ArtifactError, EngineError, or
-        MissingExtraError when the engine's library is not installed.
+        `threads` is by default the number of cores of this process, `device` what the engine is for. `memory_bytes`
+        bounds what a large model holds open at once; by default it is what the machine has left. `verify=False` trusts
+        files whose digests were checked before; `decode` turns encoded pictures into pixels, elsewhere if it likes.
+        Raises ArtifactError, EngineError, or MissingExtraError when the engine's library is not installed.
         """
-        artifact = Artifact.open(path)
+        artifact = Artifact.open(path, verify)
         engine = engine_for(artifact.manifest.target)
         family: Family = plugins.load("families", artifact.manifest.family)
         cores = threads or Machine.detect().cores
+        device = device or engine.device
+        if device != engine.device:
+            _check_device(artifact, engine, device)
         model = family.open(artifact, engine, threads=cores, device=device, memory_bytes=memory_bytes)
-        return cls(artifact, model, limits or images.Limits())
+        return cls(artifact, model, limits or images.Limits(), decode)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -77,11 +93,7 @@ class Editor:
 
     def memory_bytes(self, pixels: int) -> int:
         """Return about how much memory an edit takes at most whose result has so many pixels, this process aside."""
-        manifest = self.artifact.manifest
-        if isinstance(self._model, Painter):
-            known = bool(parts(manifest.settings))
-            return peak_bytes(manifest, pixels, 1, together=False) - BASE_BYTES if known else manifest.total_bytes
-        return _STRIP_BYTES + _PHOTO_BYTES * pixels
+        return needed_bytes(self.artifact.manifest, pixels, paints=isinstance(self._model, Painter))
 
     def plan(self, instruction: str) -> Plan:
         """Say what an instruction means, without a photo; raises PlanError for a model that doesn't work by plans."""
@@ -120,7 +132,7 @@ class Editor:
         else:
             plan = model.plan(request.instruction or "")
         yield clock.start(Step(stage="decode", fraction=0.05))
-        photo = images.decode(request.image, self.limits, request.size)
+        photo = self._decode(request.image, self.limits, request.size)
         pixels = photo.pixels
         notes: list[str] = []
         mask = self._mask(request, pixels)
@@ -135,7 +147,7 @@ class Editor:
     def _painted(self, model: Painter, request: EditRequest) -> Generator[Step, None, EditResult]:
         clock = _StageClock()
         yield clock.start(Step(stage="decode", fraction=0.0))
-        photo, *others = (images.decode(data, self.limits) for data in (request.image, *request.references))
+        photo, *others = (self._decode(data, self.limits, None) for data in (request.image, *request.references))
         seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
         names = {"": next(iter(model.abilities.guidance), "")}
         prompt = Prompt(
@@ -166,7 +178,7 @@ class Editor:
         if request.mask is None:
             return None
         height, width = pixels.shape[:2]
-        return images.decode_mask(request.mask, self.limits, width, height)
+        return images.decode_mask(request.mask, self.limits, width, height, self._decode)
 
     def close(self) -> None:
         """Release the graphs."""
@@ -179,6 +191,23 @@ class Editor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_device(artifact: Artifact, engine: Engine, device: str) -> None:
+    """Open the smallest graph on the device and close it: a device that isn't there shows now, not in the first edit.
+
+    Raises EngineError when the engine has no such device, or opened the graph on another one.
+    """
+    component = min(artifact.manifest.components, key=lambda component: component.bytes)
+    engine.open(artifact.path(component.name), component, threads=1, device=device).close()
+
+
+def needed_bytes(manifest: Manifest, pixels: int, *, paints: bool) -> int:
+    """Return about how much memory an edit takes at most whose result has so many pixels, the process aside."""
+    if paints:
+        known = bool(parts(manifest.settings))
+        return peak_bytes(manifest, pixels, 1, together=False) - BASE_BYTES if known else manifest.total_bytes
+    return _STRIP_BYTES + _PHOTO_BYTES * pixels
 
 
 class _StageClock:

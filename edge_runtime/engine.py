@@ -57,6 +57,10 @@ class Engine(Protocol):
     def targets(self) -> tuple[str, ...]:
         """The values of a manifest's `target` that it runs."""
 
+    @property
+    def device(self) -> str:
+        """The device that it uses when none is asked for."""
+
     def open(self, path: Path, component: Component, *, threads: int, device: str = "cpu") -> Session:
         """Load the file `path`, which `component` describes, with the component's data files beside it.
 

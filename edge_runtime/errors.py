@@ -12,13 +12,16 @@
     ├── UnknownModelError        404, exit 3
     ├── ArtifactError            500, exit 4   damaged, of an unknown version, or unsafe
     ├── EngineError              500, exit 5   the hardware backend can't do what was asked
+    │   └── WorkerError          500           the process that runs the model ended or hung, twice on one edit
     ├── MissingExtraError        501, exit 6   a library of an optional extra is not installed
     ├── ConversionError          500, exit 7   a checkpoint can't be converted
     ├── BusyError                503, exit 8   the node can't take another edit now
+    │   └── RestingError         503           a model crashed repeatedly and is left alone for a while
     ├── RouteError               422, exit 9   no model here and no provider can do the request as it is asked
     │   ├── RouteForbiddenError  403           one could, were it allowed to leave this machine for whoever asks
     │   ├── RouteSpentError      429           one could, had whoever asks money left to spend
     │   ├── RouteCapacityError   503           one could, were there memory, or were its provider not failing
+    │   │   └── RouteQueueError  503           one could, were the queue not too long for the deadline
     │   └── RouteDeadlineError   504           one could, were there more time
     ├── ProviderError            502, exit 10  a remote provider failed, or answered what can't be used
     │   ├── ProviderRequestError 502           it doesn't accept the request
@@ -43,6 +46,7 @@ A message answers four questions: what, got, allowed, what to do next.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -144,6 +148,12 @@ class EngineError(NanoedgeError):
     exit_code, default_code = 5, "engine_failed"
 
 
+class WorkerError(EngineError):
+    """The process that runs a model ended or hung, twice on one edit."""
+
+    default_code = "worker_failed"
+
+
 class MissingExtraError(NanoedgeError):
     """A library of an optional extra is not installed."""
 
@@ -161,6 +171,12 @@ class BusyError(NanoedgeError):
 
     status, exit_code, default_code = 503, 8, "busy"
     retry_after_seconds: int | None = 1
+
+
+class RestingError(BusyError):
+    """A model crashed repeatedly and is left alone for a while."""
+
+    default_code = "model_resting"
 
 
 class RouteError(NanoedgeError):
@@ -185,6 +201,12 @@ class RouteCapacityError(RouteError):
     """A model or provider could do it, were there memory, or were the provider not failing."""
 
     status, default_code = 503, "no_capacity"
+
+
+class RouteQueueError(RouteCapacityError):
+    """A model could do it in time, were the queue shorter."""
+
+    default_code = "queue_too_long"
 
 
 class RouteDeadlineError(RouteError):
@@ -286,6 +308,27 @@ class AbandonedError(NanoedgeError):
     """The client went away. 499 reaches the log and the metrics, never the client."""
 
     status, default_code = 499, "client_closed_request"
+
+
+def to_fields(error: NanoedgeError) -> dict[str, object]:
+    """Return an error as JSON, for another process."""
+    return {
+        "class": type(error).__name__, "message": str(error), "code": error.code, "param": error.param,
+        "retry_after_seconds": error.retry_after_seconds,
+    }
+
+
+def from_fields(fields: Mapping[str, object]) -> NanoedgeError:
+    """Return the error that `to_fields` wrote; one of a class that isn't in the tree becomes an EngineError."""
+    found = globals().get(str(fields["class"]))
+    kind = found if isinstance(found, type) and issubclass(found, NanoedgeError) else EngineError
+    param, seconds = fields.get("param"), fields.get("retry_after_seconds")
+    error: NanoedgeError = kind(
+        str(fields["message"]), code=str(fields["code"]), param=param if isinstance(param, str) else None
+    )
+    if isinstance(seconds, int):
+        error.retry_after_seconds = seconds
+    return error
 
 
 def _shorten(value: object, limit: int = 120) -> str:

@@ -30,6 +30,7 @@ from edge_runtime.errors import (
     UrlError,
 )
 from edge_runtime.fetch import FetchPolicy, fetch_image
+from edge_runtime.images import Decode, decode
 from edge_runtime.limits import Limits
 from edge_runtime.receipts import Receipt
 from edge_runtime.refusals import is_moderation, is_rule, message, retry_after
@@ -71,6 +72,7 @@ class Terms:
     result_hosts: tuple[str, ...] | None = None
     seconds: float = 300.0
     abandoned: Callable[[], bool] = lambda: False
+    decode: Decode = decode
     limits: Limits = Limits()
     key: str = ""
     taken: Callable[[Receipt], object] = lambda receipt: None
@@ -88,6 +90,11 @@ class Exchange:
         self._key = terms.key or secrets.token_hex(16)
         self.sent_bytes = 0
         self.ended = False
+
+    @property
+    def decode(self) -> Decode:
+        """Return what decodes the pictures that go out."""
+        return self._terms.decode
 
     @property
     def left_seconds(self) -> float:

@@ -86,6 +86,10 @@ class _RecordingEngine:
     def targets(self) -> tuple[str, ...]:
         return self.engine.targets
 
+    @property
+    def device(self) -> str:
+        return self.engine.device
+
     def open(self, path: Path, component: Component, *, threads: int, device: str = "cpu") -> Session:
         """See `Engine.open`."""
         session = self.engine.open(path, component, threads=threads, device=device)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 NAMES: Final = {
@@ -36,6 +37,7 @@ _REFUSED: Final = (
 MAX_JPEG_SCANS: Final = 20
 
 _HEAD_BYTES: Final = 256
+_BOX: Final = struct.Struct(">I4s")
 _ORIENTATION_TAG: Final = 0x0112
 _SHORT: Final = 3  # the TIFF type of 16 bits
 _JPEG_MARKER: Final = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])")
@@ -60,6 +62,40 @@ def webp_size(data: bytes) -> tuple[int, int]:
         bits = int.from_bytes(head[21:25], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+
+
+def avif_size(data: bytes) -> tuple[int, int]:
+    """Return width and height in pixels of an AVIF file's largest picture; raises ValueError when none is described.
+
+    The boxes meta, iprp, ipco hold one ispe for each picture and each tile of one (ISO/IEC 23008-12).
+    """
+    properties = memoryview(data)
+    for kind, header_bytes in ((b"meta", 4), (b"iprp", 0), (b"ipco", 0)):  # meta has a version before its boxes
+        found = next((body for name, body in _boxes(properties) if name == kind), None)
+        if found is None:
+            raise ValueError(f"no box {kind.decode()}")
+        properties = found[header_bytes:]
+    sizes = [struct.unpack_from(">II", body, 4) for name, body in _boxes(properties) if name == b"ispe"]
+    if not sizes or not all(all(size) for size in sizes):
+        raise ValueError("no size")
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
+    return int(width), int(height)
+
+
+def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield the boxes of ISO media files one after the other: name and content."""
+    position = 0
+    while position + _BOX.size <= len(data):
+        size, name = _BOX.unpack_from(data, position)
+        start = position + _BOX.size
+        if size == 1:  # a length of 64 bits follows
+            (size,) = struct.unpack_from(">Q", data, start)
+            start += 8
+        end = len(data) if size == 0 else position + size
+        if end < start or end > len(data):
+            raise ValueError("a box that doesn't end")
+        yield name, data[start:end]
+        position = end
 
 
 def jpeg_scans(data: bytes) -> int:

@@ -7,11 +7,11 @@ settled here (sRGB, 8 bits, upright), so nothing after this module knows about t
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +78,10 @@ class Photo:
     warnings: tuple[str, ...] = ()
 
 
+Decode: TypeAlias = Callable[[bytes, Limits, Size | None], Photo]
+"""`decode`, or what does the same in another process."""
+
+
 def decode(data: bytes, limits: Limits, fit: Size | None = None) -> Photo:
     """Decode an encoded photo. With `fit` it is shrunk into that box, keeping its aspect ratio; never enlarged.
 
@@ -108,21 +112,28 @@ def decode(data: bytes, limits: Limits, fit: Size | None = None) -> Photo:
 
 
 def size_of(data: bytes, limits: Limits) -> tuple[int, int]:
-    """Return width and height of an encoded photo as it lies in the file; no pixel is decoded. Raises as `decode`."""
+    """Return width and height of an encoded photo as it lies in the file; no pixel is decoded. Raises as `decode`.
+
+    Read by Python alone: no decoder written in C sees the bytes, so this may be done where a crash would hurt.
+    """
     name = _recognise(data, limits)
     with _pillow_errors(name):
+        if name in ("avif", "webp"):
+            width, height = headers.avif_size(data) if name == "avif" else headers.webp_size(data)
+            _check_pixels(width, height, limits)
+            return width, height
         width, height = _open(name, data, limits).size
         return width, height
 
 
-def decode_mask(data: bytes, limits: Limits, width: int, height: int) -> Mask:
+def decode_mask(data: bytes, limits: Limits, width: int, height: int, decode: Decode = decode) -> Mask:
     """Decode a mask for a photo of width x height: float32 (height, width), 1 where the edit belongs.
 
     A picture with transparent pixels marks by transparency, another one by white. Raises what `decode` raises, and
     ImageError for other proportions than the photo's or a mask that marks nothing.
     """
     try:
-        picture = decode(data, limits)
+        picture = decode(data, limits, None)
     except ImageError as error:
         raise type(error)(f"the mask can't be used: {error}", param="mask") from error
     tall, wide = picture.pixels.shape[:2]

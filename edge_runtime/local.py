@@ -3,31 +3,75 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import Final
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from typing import Final, Protocol
 
 from edge_runtime import images
-from edge_runtime.editor import BEYOND_THRESHOLD, Editor
+from edge_runtime.artifact import Artifact
+from edge_runtime.editor import BEYOND_THRESHOLD
+from edge_runtime.errors import AbandonedError, RouteDeadlineError
+from edge_runtime.family import Abilities
 from edge_runtime.pace import Pace
-from edge_runtime.plan import Plan, within_mask
-from edge_runtime.request import EditRequest, EditResult
+from edge_runtime.plan import Plan, Vocabulary, within_mask
+from edge_runtime.request import EditRequest, EditResult, Step
 from edge_runtime.route import LocalOffer
 
 PAINTED_PIXELS: Final = 1024 * 1024
 """What a model that paints makes unless a size is asked for, about."""
 
 
+class LocalEditor(Protocol):
+    """The seam between the service and what edits here: `Editor` in this process, `WorkerEditor` in a child."""
+
+    @property
+    def artifact(self) -> Artifact:
+        """The artifact that is open, or would be."""
+
+    @property
+    def limits(self) -> images.Limits:
+        """What pictures are accepted."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The adjustments that plans may use."""
+
+    @property
+    def abilities(self) -> Abilities | None:
+        """What a model that paints can be asked for; None for one that works by plans."""
+
+    @property
+    def openings(self) -> int:
+        """How often its memory began anew."""
+
+    @property
+    def rest_seconds(self) -> float:
+        """How long it is left alone after crashes."""
+
+    def memory_bytes(self, pixels: int) -> int:
+        """Return about how much memory an edit takes at most whose result has so many pixels."""
+
+    def plan(self, instruction: str) -> Plan:
+        """Say what an instruction means."""
+
+    def steps(self, request: EditRequest) -> Generator[Step, None, EditResult]:
+        """Carry out a request stage by stage; closing the generator stops the edit."""
+
+    def close(self) -> None:
+        """Release all memory."""
+
+
 class Local:
     """One model of this node under its name. Safe to share between threads."""
 
-    def __init__(self, name: str, editor: Editor) -> None:
+    def __init__(self, name: str, editor: LocalEditor) -> None:
         self.name, self.editor = name, editor
         self._pace, self._lock = Pace(), threading.Lock()
-        self._largest_pixels = 0
+        self._largest_pixels, self._openings = 0, 0
 
     @contextmanager
-    def turn(self) -> Generator[Editor, None, None]:
+    def turn(self) -> Generator[LocalEditor, None, None]:
         """Have the editor alone."""
         with self._lock:
             yield self.editor
@@ -42,13 +86,20 @@ class Local:
         plan = self.plan(request.instruction or "")
         return plan.beyond if request.mask is None else within_mask(plan, self.editor.vocabulary).beyond
 
-    def edit(self, request: EditRequest) -> EditResult:
-        """Carry out a request, and learn from how long it took."""
+    def edit(self, request: EditRequest, abandoned: Callable[[], bool] = lambda: False) -> EditResult:
+        """Carry out a request, and learn from how long it took.
+
+        Between its stages the edit is given up when nobody waits for it (AbandonedError), or when its deadline has
+        passed (RouteDeadlineError).
+        """
         with self.turn() as editor:
-            result = editor.edit(request)
+            began, first = time.monotonic(), not self._is_warm
+            result = _while_wanted(editor.steps(request), request.deadline_seconds, abandoned)
             pixels = self.pixels(request)
-            self._pace.learn(self.name, pixels, self._steps(request), sum(result.seconds.values()))
-            self._largest_pixels = max(self._largest_pixels, pixels)
+            name = _first(self.name) if first else self.name
+            self._pace.learn(name, pixels, self._steps(request), time.monotonic() - began)
+            self._largest_pixels = max(0 if first else self._largest_pixels, pixels)
+            self._openings = editor.openings
             return result
 
     def offer(self, request: EditRequest, failure: str = "") -> LocalOffer:
@@ -58,7 +109,8 @@ class Local:
             name=self.name, family=self.editor.artifact.manifest.family, version=self.editor.artifact.version,
             pictures=1 if abilities is None else abilities.pictures, masks=abilities is None or abilities.mask,
             beyond_limit=BEYOND_THRESHOLD if abilities is None else None, failure=failure,
-            seconds=self._pace.predict(self.name, pixels, self._steps(request)), memory_bytes=self._more_bytes(pixels),
+            seconds=self._seconds(pixels, self._steps(request)), margin=self._pace.margin(self.name),
+            memory_bytes=self._more_bytes(pixels), retry_seconds=self.editor.rest_seconds,
         )
 
     def pixels(self, request: EditRequest) -> int:
@@ -69,12 +121,46 @@ class Local:
 
     def _more_bytes(self, pixels: int) -> int:
         """Return the memory that an edit takes besides what earlier ones left open here."""
-        held = self.editor.memory_bytes(self._largest_pixels) if self._largest_pixels else 0
+        held = self.editor.memory_bytes(self._largest_pixels) if self._is_warm and self._largest_pixels else 0
         return max(0, self.editor.memory_bytes(pixels) - held)
+
+    @property
+    def _is_warm(self) -> bool:
+        """Say whether an edit was done since its memory began anew; the first one opens what the others find open."""
+        return 0 < self._openings == self.editor.openings
+
+    def _seconds(self, pixels: int, steps: int) -> float | None:
+        names = (self.name, _first(self.name)) if self._is_warm else (_first(self.name), self.name)
+        known = (self._pace.predict(name, pixels, steps) for name in names)
+        return next((seconds for seconds in known if seconds is not None), None)
 
     def _steps(self, request: EditRequest) -> int:
         abilities = self.editor.abilities
         return 1 if abilities is None else request.steps or abilities.steps
+
+
+def _while_wanted(
+    steps: Generator[Step, None, EditResult], deadline_seconds: float | None, abandoned: Callable[[], bool]
+) -> EditResult:
+    began = time.monotonic()
+    with closing(steps):
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: EditResult = end.value
+                return result
+            if abandoned():
+                raise AbandonedError("the client closed the connection while its edit ran")
+            if deadline_seconds is not None and time.monotonic() - began > deadline_seconds:
+                raise RouteDeadlineError(
+                    "the deadline passed while the edit ran", hint="give it more time, or ask for a smaller size",
+                    param="deadline_ms",
+                )
+
+
+def _first(name: str) -> str:
+    return f"{name}, just opened"
 
 
 def result_pixels(request: EditRequest, limits: images.Limits) -> int:

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from edge_runtime import images
+from edge_runtime.images import Decode
 from edge_runtime.limits import Limits
 from edge_runtime.request import EditRequest, Size
 
@@ -45,43 +46,44 @@ class Picture:
         return f"picture.{self.media_type.removeprefix('image/')}"
 
 
-def picture(data: bytes, fit: Size | None = None) -> Picture:
+def picture(data: bytes, fit: Size | None = None, decode: Decode = images.decode) -> Picture:
     """Return an encoded picture as it leaves: JPEG, or PNG where it has transparency; raises ImageError.
 
-    With `fit` it is shrunk into that box.
+    With `fit` it is shrunk into that box. `decode` may decode it elsewhere.
     """
-    photo = images.decode(data, Limits(), fit)
+    photo = decode(data, Limits(), fit)
     encoded, media_type, _ = images.encode(photo.pixels, photo.has_alpha, "png" if photo.has_alpha else "jpeg", QUALITY)
     height, width = photo.pixels.shape[:2]
     return Picture(data=encoded, media_type=media_type, width=width, height=height)
 
 
-def pictures(request: EditRequest) -> tuple[Picture, ...]:
+def pictures(request: EditRequest, decode: Decode) -> tuple[Picture, ...]:
     """Return the photo, in the size that is asked for, and the pictures besides."""
-    return (picture(request.image, request.size), *(picture(other) for other in request.references))
+    others = (picture(other, None, decode) for other in request.references)
+    return (picture(request.image, request.size, decode), *others)
 
 
-def white_mask(request: EditRequest, photo: Picture) -> Picture | None:
+def white_mask(request: EditRequest, photo: Picture, decode: Decode) -> Picture | None:
     """Return the mask as PNG of the photo's size, white where the edit belongs on black; None without one."""
     if request.mask is None:
         return None
-    marked = _marked(request.mask, photo)
+    marked = _marked(request.mask, photo, decode)
     pixels = np.empty((photo.height, photo.width, 4), np.uint8)
     pixels[..., :3], pixels[..., 3] = marked[..., None], 255
     return _png(pixels)
 
 
-def clear_mask(request: EditRequest, photo: Picture) -> Picture | None:
+def clear_mask(request: EditRequest, photo: Picture, decode: Decode) -> Picture | None:
     """Return the mask as PNG of the photo's size, transparent where the edit belongs, else black; None without one."""
     if request.mask is None:
         return None
     pixels = np.zeros((photo.height, photo.width, 4), np.uint8)
-    pixels[..., 3] = 255 - _marked(request.mask, photo)
+    pixels[..., 3] = 255 - _marked(request.mask, photo, decode)
     return _png(pixels)
 
 
-def _marked(mask: bytes, photo: Picture) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return np.round(255 * images.decode_mask(mask, Limits(), photo.width, photo.height)).astype(np.uint8)
+def _marked(mask: bytes, photo: Picture, decode: Decode) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.round(255 * images.decode_mask(mask, Limits(), photo.width, photo.height, decode)).astype(np.uint8)
 
 
 def _png(pixels: images.Pixels) -> Picture:

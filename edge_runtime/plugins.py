@@ -60,6 +60,18 @@ def library(module: str) -> Any:
         return importlib.import_module(module)
 
 
+def has(module: str) -> bool:
+    """Return whether the top-level package of a module is installed, or part of this frozen program."""
+    return importlib.util.find_spec(module.partition(".")[0]) is not None
+
+
+def require(module: str) -> None:
+    """Raise MissingExtraError, with what to do, unless `has(module)`."""
+    if not has(module):
+        package = module.partition(".")[0]
+        raise MissingExtraError(f"the package {package} is not installed", hint=_advice(package))
+
+
 def _package(kind: str) -> str:
     return kind if "." in kind else f"edge_runtime.{kind}"
 
@@ -89,7 +101,7 @@ def _explained(package: str) -> Iterator[None]:
 
 def _advice(library: str) -> str:
     if getattr(sys, "frozen", False):
-        return f"this program was built without it; use the Python package {DISTRIBUTION}"
+        return f"this program was built without it: install the Python package {DISTRIBUTION} (see its README)"
     extra = _extra_of(library)
     return f"run: pip install '{DISTRIBUTION}[{extra}]'" if extra else f"install the package that provides {library}"
 

@@ -57,10 +57,14 @@ class Tally:
 class Remote:
     """One provider of this node. Safe to share between threads."""
 
-    def __init__(self, settings: ProviderSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: ProviderSettings, clock: Callable[[], float] = time.monotonic,
+        decode: images.Decode = images.decode,
+    ) -> None:
         self.settings = settings
         self.since = time.time()
         """When it was configured, in seconds since 1970."""
+        self._decode = decode
         self._provider: Provider = plugins.load("providers", settings.kind)
         self._accepts: Accepts = self._provider.accepts(settings)
         self._breaker, self._pace, self._lock = Breaker(clock), Pace(), threading.Lock()
@@ -139,7 +143,8 @@ class Remote:
     def _terms(self, seconds: float, abandoned: Callable[[], bool], record: Record) -> Terms:
         known = self.settings
         return Terms(
-            provider=known.name, base_url=known.base_url, headers=self._provider.headers(known.key), secret=known.key,
+            provider=known.name, decode=self._decode, base_url=known.base_url,
+            headers=self._provider.headers(known.key), secret=known.key,
             key_hosts=self._provider.key_hosts, result_hosts=known.result_hosts, seconds=seconds, abandoned=abandoned,
             key=record.key, taken=record.taken,
         )
@@ -175,7 +180,7 @@ class Remote:
     def _result(self, request: EditRequest, made: RemotePicture, sent_bytes: int, began: float) -> EditResult:
         """Decode what came, so that nothing unchecked goes on, and encode it as it was asked for."""
         try:
-            photo = images.decode(made.data, Limits(), request.size)
+            photo = self._decode(made.data, Limits(), request.size)
         except ImageError as error:
             raise ProviderError(
                 f"the provider {self.settings.name} sent a picture that can't be used", got=str(error),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import InstructionError, OptionError
 from edge_runtime.plan import Plan
 from edge_runtime.route import AUTO as AUTO
+from edge_runtime.route import DEFAULT_MODEL as DEFAULT_MODEL
 from edge_runtime.route import Allowance, Route
 from edge_runtime.route import Fallback as Fallback
 
@@ -32,7 +33,6 @@ MAX_DEADLINE_SECONDS = 3600.0
 OUTPUT_FORMATS = ("jpeg", "png", "webp", "avif")
 PROFILES = ("none", "srgb")
 MAX_SIDE_PIXELS = 16384
-DEFAULT_MODEL = "nano-banana"
 _SIZE = re.compile(r"([0-9]{1,6})(?:x([0-9]{1,6}))?")
 
 
@@ -129,6 +129,12 @@ class EditRequest:
         """Say whether there are options that only models which paint anew have."""
         given = (self.steps, self.seed, self.negative)
         return bool(self.guidance or self.previews or any(option is not None for option in given))
+
+    def with_less_time(self, seconds: float) -> EditRequest:
+        """Return the request with what is left of its deadline after so many seconds; a millisecond at least."""
+        if self.deadline_seconds is None:
+            return self
+        return replace(self, deadline_seconds=max(self.deadline_seconds - seconds, 1e-3))
 
     def _check_placing(self) -> None:
         """Raise OptionError for a deadline or a cost that can't be meant."""

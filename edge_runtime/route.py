@@ -13,6 +13,9 @@ from edge_runtime.errors import NanoedgeError, OptionError
 AUTO: Final = "auto"
 """As a request's model: whichever suits."""
 
+DEFAULT_MODEL: Final = "nano-banana"
+"""The embedded model."""
+
 
 class Fallback(str, Enum):
     """Whether a request may leave this machine: never, when it is better, or in any case."""
@@ -41,6 +44,7 @@ class Obstacle(str, Enum):
     EGRESS = "egress"
     MEMORY = "memory"
     BREAKER = "breaker"
+    QUEUE = "queue"
     DEADLINE = "deadline"
     COST = "cost"
     SPENT = "spent"
@@ -115,8 +119,9 @@ class MachineFacts:
 class LocalOffer:
     """A model on this machine.
 
-    `seconds` is the predicted run, None before the first was measured; `memory_bytes` what it takes besides what it
-    holds. `beyond_limit`: a score of this or more is beyond it; None for a model that paints anew.
+    `seconds` is the predicted run, None before the first was measured, and `margin` the factor by which predictions
+    are rarely passed; `memory_bytes` what it takes besides what it holds. `beyond_limit`: a score of this or more is
+    beyond it; None for a model that paints anew. `retry_seconds`: how long it is left alone after crashes.
     """
 
     name: str
@@ -126,7 +131,9 @@ class LocalOffer:
     masks: bool = True
     beyond_limit: float | None = None
     seconds: float | None = None
+    margin: float = 1.0
     memory_bytes: int = 0
+    retry_seconds: float = 0.0
     failure: str = ""
     site: ClassVar[str] = "local"
     price_usd: ClassVar[float] = 0.0
@@ -134,6 +141,7 @@ class LocalOffer:
 
     def __post_init__(self) -> None:
         _checked_offer(self.name, self.pictures, self.seconds)
+        _within("margin", self.margin, 1, math.inf)
         _within("memory_bytes", self.memory_bytes, 0, math.inf)
 
     @property
@@ -166,6 +174,7 @@ class RemoteOffer:
     site: ClassVar[str] = "central"
     version: ClassVar[str] = ""
     memory_bytes: ClassVar[int] = 0
+    margin: ClassVar[float] = 1.0
     beyond_limit: ClassVar[float | None] = None
 
     def __post_init__(self) -> None:

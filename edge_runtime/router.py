@@ -16,6 +16,7 @@ from edge_runtime.errors import (
     RouteDeadlineError,
     RouteError,
     RouteForbiddenError,
+    RouteQueueError,
     RouteSpentError,
     UnknownModelError,
 )
@@ -38,7 +39,7 @@ _RULES = (
     (Obstacle.EGRESS, RouteForbiddenError, "ask the node's operator, or for a model that is here"),
     (Obstacle.SPENT, RouteSpentError, "wait until the spending is counted anew, or ask for a model that is here"),
 )
-_PASSING = frozenset({Obstacle.MEMORY, Obstacle.BREAKER, Obstacle.DEADLINE})
+_PASSING = frozenset({Obstacle.MEMORY, Obstacle.BREAKER, Obstacle.QUEUE, Obstacle.DEADLINE})
 
 
 def route(request: RequestFacts, machine: MachineFacts, offers: Sequence[Offer], advice: Advice) -> Route:
@@ -54,7 +55,7 @@ def route(request: RequestFacts, machine: MachineFacts, offers: Sequence[Offer],
         raise UnknownModelError("unknown model", got=request.model, allowed=", ".join((*names, AUTO)), param="model")
     fitting = [offer for offer, found in judged if not found]
     if not fitting:
-        raise _nothing_fits(request, judged)
+        raise _nothing_fits(request, machine, judged)
     best = min(fitting, key=lambda offer: _order(request, offer, advice))
     rejected = (
         Rejection(offer=offer, why=found[0][1], obstacle=found[0][0]) if found
@@ -129,8 +130,10 @@ def _memory(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Foun
 
 
 def _breaker(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Found | None:
-    if not isinstance(offer, RemoteOffer):
-        return None
+    if isinstance(offer, LocalOffer):
+        if not offer.retry_seconds:
+            return None
+        return Obstacle.BREAKER, f"it crashed repeatedly and is left alone for {math.ceil(offer.retry_seconds)} s"
     if offer.breaker is BreakerState.FORBIDDEN:
         return Obstacle.BREAKER, "it doesn't accept the configured key"
     if offer.breaker is BreakerState.OPEN:
@@ -139,11 +142,13 @@ def _breaker(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Fou
 
 
 def _deadline(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Found | None:
-    wait, run = _wait(machine, offer), offer.seconds or 0.0
-    if request.deadline_seconds is None or wait + run <= request.deadline_seconds:
+    """Compare the deadline with the time. Behind others there must be room for the ups and downs of times, too."""
+    wait, run, left = _wait(machine, offer), offer.seconds or 0.0, request.deadline_seconds
+    if left is None or (wait + offer.margin * run <= left if wait else run <= left):
         return None
     after = f" after {wait:.1f} s in the queue" if wait else ""
-    return Obstacle.DEADLINE, f"it would take {run:.1f} s{after}, and {request.deadline_seconds:.1f} s are left"
+    kind = Obstacle.QUEUE if run <= left else Obstacle.DEADLINE
+    return kind, f"it would take {run:.1f} s{after}, and {left:.1f} s are left"
 
 
 def _cost(request: RequestFacts, machine: MachineFacts, offer: Offer) -> _Found | None:
@@ -196,13 +201,19 @@ def _second(request: RequestFacts, offer: Offer, best: Offer, advice: Advice) ->
     return f"{best.name} is faster" if mine[3] > others[3] else f"{best.name} is as good and stands first"
 
 
-def _nothing_fits(request: RequestFacts, judged: Sequence[tuple[Offer, list[_Found]]]) -> RouteError:
+def _nothing_fits(
+    request: RequestFacts, machine: MachineFacts, judged: Sequence[tuple[Offer, list[_Found]]]
+) -> RouteError:
     """Return the error that says what stood against each offer and what to change."""
     sets = [{kind for kind, _ in found} for _, found in judged]
     told = "; ".join(f"{offer.name}: {found[0][1]}" for offer, found in judged if found[0][0] is not Obstacle.MODEL)
     what = f"no model here and no provider can do this request ({told})"
-    if {Obstacle.DEADLINE} in sets:
+    if {Obstacle.DEADLINE} in sets and {Obstacle.QUEUE} not in sets:
         return RouteDeadlineError(what, hint="give it more time, or ask for a smaller size", param="deadline_ms")
+    if {Obstacle.QUEUE} in sets:
+        crowded = RouteQueueError(what, hint="try again later, or give it more time", param="deadline_ms")
+        crowded.retry_after_seconds = max(1, math.ceil(_excess(request, machine, judged)))
+        return crowded
     if any(found <= _PASSING for found in sets):
         error = RouteCapacityError(what, hint="try again later, or ask for a smaller size")
         error.retry_after_seconds = _patience(judged)
@@ -213,8 +224,17 @@ def _nothing_fits(request: RequestFacts, judged: Sequence[tuple[Offer, list[_Fou
     return RouteError(what, hint=_advised_change(sets), param=None)
 
 
+def _excess(
+    request: RequestFacts, machine: MachineFacts, judged: Sequence[tuple[Offer, list[_Found]]]
+) -> float:
+    """Return by how many seconds the queue is too long, for the offer that it hinders least."""
+    crowded = [offer for offer, found in judged if {kind for kind, _ in found} == {Obstacle.QUEUE}]
+    quickest = min(offer.margin * (offer.seconds or 0.0) for offer in crowded)
+    return machine.queue_seconds + quickest - (request.deadline_seconds or 0.0)
+
+
 def _patience(judged: Sequence[tuple[Offer, list[_Found]]]) -> int:
-    waits = [offer.retry_seconds for offer, found in judged if isinstance(offer, RemoteOffer) and offer.retry_seconds]
+    waits = [offer.retry_seconds for offer, _ in judged if offer.retry_seconds]
     return max(1, math.ceil(min(waits, default=30.0)))
 
 

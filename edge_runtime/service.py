@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from edge_runtime import images
 from edge_runtime.advice import Advice
 from edge_runtime.editor import BEYOND_THRESHOLD, EMBEDDED, Editor
 from edge_runtime.errors import (
@@ -28,7 +30,7 @@ from edge_runtime.errors import (
 )
 from edge_runtime.family import Abilities
 from edge_runtime.limits import Limits
-from edge_runtime.local import Local, result_pixels
+from edge_runtime.local import Local, LocalEditor, result_pixels
 from edge_runtime.machine import Machine
 from edge_runtime.plan import Plan, Vocabulary
 from edge_runtime.receipts import NoRecord, Receipt, Record
@@ -39,6 +41,7 @@ from edge_runtime.turns import NoQueue, Queue
 
 if TYPE_CHECKING:
     from edge_runtime.remote import Remote
+    from edge_runtime.workers import Workers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +69,11 @@ class EditService:
     """Edits by the model that a request names, here or at a provider. Safe to share between threads."""
 
     def __init__(
-        self, editors: Sequence[Editor], remotes: Sequence[Remote] = (), fallback: Fallback = Fallback.NEVER
+        self, editors: Sequence[LocalEditor], remotes: Sequence[Remote] = (), fallback: Fallback = Fallback.NEVER,
+        workers: Workers | None = None,
     ) -> None:
+        """Take over the editors, and the workers that they live in, if they do; `close` ends them all."""
+        self.workers = workers
         self._locals = {name: Local(name, editor) for name, editor in _named(editors)}
         self.remotes = {remote.settings.name: remote for remote in remotes}
         if twice := set(self._locals) & set(self.remotes):
@@ -77,6 +83,13 @@ class EditService:
     def models(self) -> tuple[ModelInfo, ...]:
         """List the models that are here, the default one first."""
         return tuple(_info(name, local.editor) for name, local in self._locals.items())
+
+    def obstacles(self) -> tuple[str, ...]:
+        """Return a sentence for each model that takes no edits now."""
+        return tuple(
+            f"the model {name} crashed repeatedly and is left alone for {math.ceil(local.editor.rest_seconds)} s"
+            for name, local in self._locals.items() if local.editor.rest_seconds
+        )
 
     @property
     def fallback(self) -> Fallback:
@@ -135,7 +148,7 @@ class EditService:
         failures: dict[str, str] = {}
         first: NanoedgeError | None = None
         while True:
-            left = _with_less_time(request, time.monotonic() - began)
+            left = request.with_less_time(time.monotonic() - began)
             try:
                 route = self.route(left, queue.wait_seconds, failures)
             except RouteError as error:
@@ -193,6 +206,8 @@ class EditService:
         for local in self._locals.values():
             with local.turn() as editor:
                 editor.close()
+        if self.workers is not None:
+            self.workers.close()
 
     def _edited(
         self, request: EditRequest, route: Route, queue: Queue, abandoned: Callable[[], bool], record: Record
@@ -202,11 +217,11 @@ class EditService:
             with queue.away():
                 return self.remotes[name].edit(request, abandoned, record)
         began = time.monotonic()
-        with queue.turn():
-            left = _with_less_time(request, time.monotonic() - began)
+        with queue.turn(route.offer.seconds):
+            left = request.with_less_time(time.monotonic() - began)
             if left.deadline_seconds is not None and left.deadline_seconds < (route.offer.seconds or _LEAST_SECONDS):
                 raise RouteDeadlineError("its turn came too late for the deadline", param="deadline_ms")
-            return self._locals[name].edit(replace(request, model=name))
+            return self._locals[name].edit(replace(left, model=name), abandoned)
 
     def _facts(self, request: EditRequest) -> RequestFacts:
         beyond = self._beyond(request)
@@ -242,9 +257,13 @@ class EditService:
 
 
 def open_service(
-    models: Sequence[Path] = (), threads: int | None = None, providers: Path | None = None
+    models: Sequence[Path] = (), threads: int | None = None, providers: Path | None = None,
+    workers: Workers | None = None,
 ) -> EditService:
-    """Open the embedded nano-banana, the artifacts in the given folders, and the providers that a file names."""
+    """Open the embedded nano-banana, the artifacts in the given folders, and the providers that a file names.
+
+    With `workers` each model has a child process; without, all are opened in this one.
+    """
     remotes: list[Remote] = []
     fallback = Fallback.NEVER
     if providers is not None:
@@ -253,22 +272,21 @@ def open_service(
         from edge_runtime.remote import Remote
 
         found = ProvidersFile.read(providers, os.environ)
-        remotes, fallback = [Remote(settings) for settings in found.providers], found.fallback
-    return EditService([Editor.open(path, threads=threads) for path in (EMBEDDED, *models)], remotes, fallback)
+        fallback = found.fallback
+        decode = images.decode if workers is None else workers.outer_decoder().decode
+        remotes = [Remote(settings, decode=decode) for settings in found.providers]
+    editors: list[LocalEditor] = [
+        Editor.open(path, threads=threads) if workers is None else workers.editor(path, threads)
+        for path in (EMBEDDED, *models)
+    ]
+    return EditService(editors, remotes, fallback, workers)
 
 
-def _named(editors: Sequence[Editor]) -> Iterator[tuple[str, Editor]]:
+def _named(editors: Sequence[LocalEditor]) -> Iterator[tuple[str, LocalEditor]]:
     return ((_unique(editor, editors), editor) for editor in editors)
 
 
-def _with_less_time(request: EditRequest, seconds: float) -> EditRequest:
-    """Return the request with what is left of its deadline."""
-    if request.deadline_seconds is None:
-        return request
-    return replace(request, deadline_seconds=max(request.deadline_seconds - seconds, _LEAST_SECONDS))
-
-
-def _unique(editor: Editor, editors: Sequence[Editor]) -> str:
+def _unique(editor: LocalEditor, editors: Sequence[LocalEditor]) -> str:
     """The model's name; the folder's name for a further artifact of a model that is there already."""
     name = editor.artifact.manifest.name
     if editor is not editors[0] and name == editors[0].artifact.manifest.name:
@@ -278,9 +296,9 @@ def _unique(editor: Editor, editors: Sequence[Editor]) -> str:
     return name
 
 
-def _info(name: str, editor: Editor) -> ModelInfo:
+def _info(name: str, editor: LocalEditor) -> ModelInfo:
     manifest = editor.artifact.manifest
     return ModelInfo(
-        id=name, family=manifest.family, version=editor.artifact.version, recipe=manifest.recipe, ready=True,
-        created=int((editor.artifact.folder / "manifest.json").stat().st_mtime),
+        id=name, family=manifest.family, version=editor.artifact.version, recipe=manifest.recipe,
+        ready=not editor.rest_seconds, created=int((editor.artifact.folder / "manifest.json").stat().st_mtime),
     )

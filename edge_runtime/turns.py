@@ -13,8 +13,8 @@ class Queue(Protocol):
     def wait_seconds(self) -> float:
         """Return how long a newcomer would wait."""
 
-    def turn(self) -> AbstractContextManager[None]:
-        """Wait for the turn, and hold it."""
+    def turn(self, seconds: float | None = None) -> AbstractContextManager[None]:
+        """Wait for the turn, and hold it; `seconds` is how long, if that is known."""
 
     def away(self) -> AbstractContextManager[None]:
         """Leave the queue, for an edit that a provider does."""
@@ -25,7 +25,7 @@ class NoQueue:
 
     wait_seconds = 0.0
 
-    def turn(self) -> AbstractContextManager[None]:
+    def turn(self, seconds: float | None = None) -> AbstractContextManager[None]:
         """Begin at once."""
         return nullcontext()
 

@@ -7,6 +7,7 @@ may still go to a provider. One that goes to a provider gives up its place in th
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -39,10 +40,12 @@ class Admission:
     Used by one thread at a time; whoever holds it must `leave`.
     """
 
-    def __init__(self, lane: Lane, outgoing: Places, abandoned: Callable[[], bool]) -> None:
-        self._lane, self._outgoing, self.abandoned = lane, outgoing, abandoned
+    def __init__(self, lane: Lane, outgoing: Places, abandoned: Callable[[], bool], client: str = "") -> None:
+        self._lane, self._outgoing, self.abandoned, self._client = lane, outgoing, abandoned, client
+        self.began = time.monotonic()
+        """When the request came: its deadline counts from here."""
         self._here, self._away = ExitStack(), ExitStack()
-        self._is_here = self._is_away = False
+        self._is_here = self._is_away = self._is_promised = False
         self.caller = ANYBODY
         self.trace: Trace = UNTRACED
         self.waited_seconds: float | None = None
@@ -59,6 +62,7 @@ class Admission:
                 self._go_out()
             except BusyError:
                 raise error from None
+            self._lane.needs_none(self._client)
 
     def leave(self) -> None:
         """Give up what is held."""
@@ -67,14 +71,18 @@ class Admission:
 
     @property
     def wait_seconds(self) -> float:
-        """Return how long a newcomer would wait for the turn."""
-        return self._lane.wait_seconds
+        """Return how long this one would wait for the turn."""
+        return self._lane.promised_wait_seconds if self._is_promised else self._lane.wait_seconds
+
+    def promise(self, wait_seconds: float) -> int:
+        """Return in how many seconds to come back, for one who can't wait as long as it would have to."""
+        return self._lane.come_back(self._client, wait_seconds)
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, seconds: float | None = None) -> Iterator[None]:
         """Wait for the turn, and hold it; raises BusyError or AbandonedError."""
         self._come_in()
-        with self._lane.turn(self.abandoned) as waited_seconds:
+        with self._lane.turn(self.abandoned, seconds, self._is_promised) as waited_seconds:
             self.waited_seconds = waited_seconds
             yield
 
@@ -88,7 +96,7 @@ class Admission:
 
     def _come_in(self) -> None:
         if not self._is_here:
-            self._here.enter_context(self._lane.place())
+            self._is_promised = self._here.enter_context(self._lane.place(self._client)) or self._is_promised
             self._is_here = True
 
     def _go_out(self) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from typing import Any
 
 import click
 
+from server.config import IDLE_SECONDS
 from server.state import default_state
 
 Network = IPv4Network | IPv6Network
@@ -31,6 +33,19 @@ def _networks(context: click.Context, option: click.Parameter, given: tuple[str,
     "--providers", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="Remote providers as JSON; without it nothing leaves this machine.",
 )
+@click.option(
+    "--role", type=click.Choice(["edge", "central"]), default="edge", show_default=True,
+    help="central: does for edges what they can't, and sends nothing on.",
+)
+@click.option(
+    "--device", default="cpu", show_default=True, metavar="NAME",
+    help="Where --model artifacts run: cpu, cuda, tensorrt, openvino ... Another one in its place is an error.",
+)
+@click.option(
+    "--idle-seconds", type=click.FloatRange(0), default=IDLE_SECONDS, show_default=True,
+    help="Unload a --model that nobody used for so long; 0: never.",
+)
+@click.option("--in-process", is_flag=True, hidden=True, help="Run the models without child processes.")
 @click.option("--behind-proxy", is_flag=True, help="A proxy in front ends TLS. Needs API keys: nanoedge keys create.")
 @click.option("--insecure-public", is_flag=True, help="Allow an address that other machines reach, without TLS.")
 @click.option(
@@ -59,14 +74,14 @@ def _networks(context: click.Context, option: click.Parameter, given: tuple[str,
 )
 @click.pass_context
 def serve(
-    context: click.Context, host: str, port: int, models: tuple[Path, ...], threads: int | None,
-    providers: Path | None, behind_proxy: bool, insecure_public: bool, origins: tuple[str, ...], state: Path,
-    log_form: str, traces: str | None, store: str | None, keep_hours: float, networks: tuple[Network, ...],
+    context: click.Context, /, host: str, port: int, behind_proxy: bool, insecure_public: bool,
+    origins: tuple[str, ...], role: str, log_form: str, keep_hours: float, networks: tuple[Network, ...],
+    **settings: Any,
 ) -> None:
     """Serve the API and the web page until SIGTERM or Ctrl-C."""
     from edge_runtime.errors import NanoedgeError
     from server import logs
-    from server.config import ServerConfig
+    from server.config import Role, ServerConfig
     from server.serve import Address
     from server.serve import serve as run
 
@@ -74,8 +89,8 @@ def serve(
     address = Address(host=host, port=port, insecure_public=insecure_public, behind_proxy=behind_proxy)
     try:
         config = ServerConfig(
-            models=models, threads=threads, providers=providers, allowed_origins=origins, state=state, traces=traces,
-            store=store, keep_seconds=keep_hours * 3600, webhook_networks=networks,
+            role=Role(role), allowed_origins=origins, keep_seconds=keep_hours * 3600, webhook_networks=networks,
+            **settings,
         )
         run(address, config, ready=_say if log_form == logs.LogForm.TEXT else logs.listening)
     except NanoedgeError as error:

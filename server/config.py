@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from edge_runtime.addresses import Network
 from edge_runtime.errors import OptionError
 
 MEBIBYTE = 1024 * 1024
+IDLE_SECONDS = 300.0
+"""Opening a large model again takes seconds to a minute, and it holds gigabytes that other programs of a small machine
+can use meanwhile; five minutes are longer than people think between two edits."""
+
 _ORIGIN = re.compile(r"[a-z][a-z+.-]*://[^/\s?#]+")
+
+
+class Role(str, Enum):
+    """What a node is for: the edge decides where edits are done; a central does them, on a GPU, for edges."""
+
+    EDGE = "edge"
+    CENTRAL = "central"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +38,9 @@ class ServerConfig:
     outlives the process (keys, jobs); it is made when something is first written there. Without it there are no keys.
     `store` is where results are kept, a folder or s3://bucket/prefix; without it a folder in `state`. Results and ended
     jobs are kept for `keep_seconds`. Webhooks may go to `webhook_networks` besides public addresses. `traces` is the
-    address of an OpenTelemetry collector, for OTLP over HTTP; without it there are none.
+    address of an OpenTelemetry collector, for OTLP over HTTP; without it there are none. `idle_seconds` is how long a
+    model stays loaded unused, 0 for ever; `device` is that of all models but the small one, a difference is an error
+    at the start. `in_process` opens the models without children.
     """
 
     models: tuple[Path, ...] = ()
@@ -43,14 +57,29 @@ class ServerConfig:
     store: str | None = None
     keep_seconds: float = 86400.0
     webhook_networks: tuple[Network, ...] = ()
+    role: Role = Role.EDGE
+    idle_seconds: float = IDLE_SECONDS
+    device: str = "cpu"
+    in_process: bool = False
 
     def __post_init__(self) -> None:
+        self._check_role()
         for origin in self.allowed_origins:
             if not _ORIGIN.fullmatch(origin):
                 raise OptionError(
                     "this is not an origin", got=origin, allowed="for example chrome-extension://abcdefghijklmnop",
                     hint="the extension's options show its own",
                 )
+
+    def _check_role(self) -> None:
+        if self.role is not Role.CENTRAL:
+            return
+        if self.providers is not None:
+            raise OptionError(
+                "a central sends nothing on", got=f"--providers {self.providers}", hint="leave --providers out",
+            )
+        if not self.models:
+            raise OptionError("a central needs a model of its own", hint="name its artifact with --model")
 
     @property
     def worker_threads(self) -> int:

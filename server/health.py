@@ -19,7 +19,7 @@ def healthz() -> Response:
 def readyz() -> tuple[Response, int]:
     """Say whether an edit would be taken now; 503 with the reasons otherwise."""
     node = current_node()
-    reasons = [f"model {info.id} is not ready" for info in node.service.models() if not info.ready]
+    reasons = list(node.service.obstacles())
     if obstacle := node.lane.obstacle:
         reasons.append(obstacle)
     response = jsonify({"status": "unready" if reasons else "ready", "reasons": reasons})

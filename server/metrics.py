@@ -20,14 +20,17 @@ from edge_runtime.errors import (
 )
 from edge_runtime.request import EditResult
 from edge_runtime.route import Obstacle
+from server.worker_metrics import WorkerMetrics
 
 if TYPE_CHECKING:
     from edge_runtime.remote import Remote
+    from edge_runtime.workers import Workers
 
 _SECONDS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 120)
 _REASONS = {
     None: "better", Obstacle.DEADLINE: "deadline", Obstacle.MEMORY: "oom", Obstacle.CAPABILITY: "unsupported",
-    Obstacle.FAILED: "failed", Obstacle.MODEL: "model", Obstacle.POLICY: "policy", Obstacle.BREAKER: "breaker",
+    Obstacle.FAILED: "failed", Obstacle.MODEL: "model", Obstacle.POLICY: "policy", Obstacle.QUEUE: "busy",
+    Obstacle.BREAKER: "breaker",
 }
 _ACCESS = (AccessError, RouteForbiddenError, RouteSpentError)
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -111,6 +114,10 @@ class Metrics:
     def watch_remotes(self, remotes: Iterable[Remote]) -> None:
         """Read the providers' counters when scraped."""
         self._registry.register(_Remotes(tuple(remotes)))
+
+    def watch_workers(self, workers: Workers) -> None:
+        """Read what became of the models' processes when scraped."""
+        self._registry.register(WorkerMetrics(workers))
 
     def edited(self, result: EditResult, waited_seconds: float | None) -> None:
         """Count one finished edit; `waited_seconds` is None for one that needed no turn here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from flask import current_app, g, request
 
+from edge_runtime.errors import RouteQueueError
 from edge_runtime.plan import Plan
 from edge_runtime.receipts import NoRecord, Receipt, Record
 from edge_runtime.request import EditRequest, EditResult
@@ -44,7 +46,7 @@ class Node:
     @contextmanager
     def admission(self) -> Iterator[Admission]:
         """Hold a place for the current request, whose input is read only then; raises BusyError."""
-        admission = Admission(self.lane, self.outgoing, _client_left())
+        admission = Admission(self.lane, self.outgoing, _client_left(), _client())
         admission.caller, admission.trace = caller(), g.get("trace", UNTRACED)
         admission.enter()
         try:
@@ -67,10 +69,15 @@ class Node:
         self, wanted: EditRequest, admission: Admission, abandoned: Callable[[], bool], record: Record = _NO_RECORD
     ) -> EditResult:
         """Edit for a request that holds a place already; a job has a record."""
-        result = self.access.edited(
-            wanted, admission.caller, self.service,
-            lambda allowed: self.service.edit(allowed, admission, abandoned, record), record,
-        )
+        wanted = wanted.with_less_time(time.monotonic() - admission.began)
+        try:
+            result = self.access.edited(
+                wanted, admission.caller, self.service,
+                lambda allowed: self.service.edit(allowed, admission, abandoned, record), record,
+            )
+        except RouteQueueError as error:
+            error.retry_after_seconds = admission.promise(error.retry_after_seconds or 0)
+            raise
         self.metrics.edited(result, admission.waited_seconds)
         admission.trace.edited(result, admission.waited_seconds)
         return result
@@ -106,6 +113,12 @@ class Node:
 def current_node() -> Node:
     """Return the node of the application that answers the current request."""
     return cast(Node, current_app.extensions["nanoedge"])
+
+
+def _client() -> str:
+    """Return what tells a client that comes back from others: its idempotency key, or what its headers say else."""
+    key = request.headers.get("Idempotency-Key")
+    return f"{caller()} {key or f'{request.remote_addr} {request.path} {request.content_length}'}"[:300]
 
 
 def _client_left() -> Callable[[], bool]:

@@ -28,6 +28,8 @@ from server.key_store import KeyStore
 if TYPE_CHECKING:
     from flask import Flask
 
+    from edge_runtime.service import EditService
+
 logger = logging.getLogger(__name__)
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -95,14 +97,20 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     """
     listening = address.listen(KeyStore(config.state).in_use)
     limit_heap()
-    from edge_runtime.service import open_service
+    service = _opened(config)
     from server.app import create_app
     from server.tracing import UNTRACED
 
-    service = open_service(config.models, config.threads, config.providers)
     tracing = plugins.load("server.tracers", "otlp")(config.traces) if config.traces else UNTRACED
     settings = config if address.reached_by_name else replace(config, trusted_hosts=LOOPBACK_NAMES)
-    app = create_app(service, settings, tracing)
+    try:
+        app = create_app(service, settings, tracing)
+        if service.workers is not None:
+            app.extensions["nanoedge"].metrics.watch_workers(service.workers)
+            service.workers.wait()
+    except BaseException:
+        service.close()
+        raise
     host, port = listening.getsockname()[:2]
     loop = _Loop(app, listening, config)
     loop.stop_on_signals()
@@ -113,12 +121,28 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     drained = app.extensions["nanoedge.jobs"].stop(max(0.0, DRAIN_SECONDS - time.monotonic() + began)) and drained
     if not drained:
         logger.warning("work was cut off: it took longer than %g s to end; jobs stay queued", DRAIN_SECONDS)
-        # An engine is still computing on its thread: closing it or unwinding the interpreter under it may crash.
+        # A thread may still compute: unwinding the interpreter under it may crash. Children end with this process.
         sys.stderr.flush()
         os._exit(0)
     service.close()
     app.extensions["nanoedge"].access.close()
     tracing.close()
+
+
+def _opened(config: ServerConfig) -> EditService:
+    """Return the service. Its children open the models while this process goes on to load the application."""
+    from edge_runtime.service import open_service
+
+    if config.in_process:
+        return open_service(config.models, config.threads, config.providers)
+    from edge_runtime.workers import Crew, Workers
+
+    workers = Workers(Crew(idle_seconds=config.idle_seconds or None, device=config.device))
+    try:
+        return open_service(config.models, config.threads, config.providers, workers)
+    except BaseException:
+        workers.close()
+        raise
 
 
 class _Loop:

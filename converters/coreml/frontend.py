@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from traceback import walk_tb
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.fx.experimental import _config as tracing
 from converters.coreml.library import coremltools, silent
 from converters.coreml.torch_operations import REPLACEMENTS, register
 from converters.fused import with_fused_norms
+from converters.layer_path import layer_of
 from converters.quiet import quiet
 from converters.source import ComponentSource
 from edge_runtime.errors import ConversionError
@@ -29,6 +31,8 @@ CARRIED: Final = {"uint8": np.float32, "float32": np.float32, "int32": np.int32,
 
 
 _INSIDE: Final = "module."
+_STAGES: Final = ("from_exir_node", "convert_single_node")
+"""The functions of coremltools that read and translate one operation; their argument `node` is the graph's."""
 
 
 class Carried(nn.Module):
@@ -86,7 +90,7 @@ def traced(component: ComponentSource, minimum: Any, precision: Any) -> Traced:
     """Return the component as a program for an operating system, with coremltools' own optimisations.
 
     `minimum` is IOS17 or IOS18, `precision` what coremltools calls a compute precision. Raises ConversionError that
-    names the operation that Core ML has not.
+    names the layer and the operation that Core ML has not.
     """
     register()
     exported = exported_program(component)
@@ -103,13 +107,21 @@ def traced(component: ComponentSource, minimum: Any, precision: Any) -> Traced:
             )
         except (NotImplementedError, ValueError, RuntimeError, TypeError, AssertionError, KeyError) as error:
             raise ConversionError(
-                f"{component.name} can't be written for Core ML",
+                f"{component.name}: Core ML can't express an operation of {_failed_layer(exported, error)}",
                 got=error,
                 hint="write this layer in other operations, or add a translation to converters/coreml/"
                 "torch_operations.py",
             ) from error
     held = exported.graph_signature.inputs_to_parameters
     return Traced(program, {constant: name.removeprefix(_INSIDE) for constant, name in held.items()})
+
+
+def _failed_layer(exported: torch.export.ExportedProgram, error: Exception) -> str:
+    """Return the layer of the operation at which coremltools stopped, by the node that its translation was given."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name in _STAGES]
+    name = frames[0].f_locals["node"].name if frames else ""
+    node = next((node for node in exported.graph.nodes if node.name == name), None)
+    return "a layer that it doesn't name" if node is None else layer_of(node)
 
 
 def _carried(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:

@@ -6,9 +6,11 @@ The picture to edit stands right of the noise in one wide latent; the text encod
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from converters.autoencoders import autoencoder, compression, latent_settings, plausible_latents
 from converters.calibration import CalibrationData
@@ -16,9 +18,10 @@ from converters.lora import fuse, require_components
 from converters.qwen3_vl import MAX_TOKENS, read_config, text_component, vision_component
 from converters.qwen_vl import preprocessing
 from converters.shards import renamed
-from converters.source import Arrays, ComponentSource, Model, Weights
+from converters.source import Arrays, ComponentSource, FixedForm, Model, Weights
 from converters.tokenizers_file import tokenizer_json
-from converters.unets import SENSITIVE, DreamLiteDenoiser
+from converters.unets import SENSITIVE, DreamLiteDenoiser, PaddedDreamLiteDenoiser
+from edge_runtime.errors import OptionError
 from edge_runtime.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -43,6 +46,9 @@ INSTRUCTION: Final = (
 )
 DROPPED_TOKENS: Final = 64
 LONGEST_INSTRUCTION: Final = 200
+TEXT_STEP: Final = 64
+"""Where texts have one length, it is a multiple of this: words that run into each other may take a few tokens more."""
+
 TEXT_TOKENS: Final = 400
 """Of a usual instruction of up to 64 tokens, with the template and the picture's 256: for the forecast of memory."""
 
@@ -78,13 +84,15 @@ class DreamLite:
         require_components(loras, (UNET,))
         config = read_config(folder.config("text_encoder"))
         vae, text = folder.config("vae"), folder.weights("text_encoder")
+        tokenizer = tokenizer_json(folder.folder("tokenizer"))
+        longest = _longest_text(tokenizer, config.vision_config)
         return Model(
             family="dreamlite",
             name=CLASSES[folder.pipeline]["name"],
             components=(
                 vision_component(config, text, VISION_PIXELS),
                 text_component(config, text, VISION_PIXELS, TEXT_TOKENS),
-                _denoiser(folder, fuse(folder.weights(UNET), loras, component=UNET)),
+                _denoiser(folder, fuse(folder.weights(UNET), loras, component=UNET), longest),
                 *autoencoder(vae, folder.weights("vae"), data),
             ),
             settings=_settings(folder, config),
@@ -93,11 +101,20 @@ class DreamLite:
                 "licence": folder.licence,
                 **({"loras": ", ".join(lora.name for lora in loras)} if loras else {}),
             },
-            files={"tokenizer": tokenizer_json(folder.folder("tokenizer"))},
+            files={"tokenizer": tokenizer},
         )
 
 
-def _denoiser(folder: PipelineFolder, weights: Weights) -> ComponentSource:
+def _longest_text(tokenizer: bytes, vision: Any) -> int:
+    """Return how many tokens the longest instruction gives the denoiser, rounded up."""
+    model = Tokenizer.from_str(tokenizer.decode())
+    frame = len(model.encode(TEMPLATE.format(INSTRUCTION.format(""))).ids)
+    image: int = (VISION_PIXELS // vision.patch_size // vision.spatial_merge_size) ** 2
+    tokens = frame - 1 + image + LONGEST_INSTRUCTION - DROPPED_TOKENS
+    return -(-tokens // TEXT_STEP) * TEXT_STEP
+
+
+def _denoiser(folder: PipelineFolder, weights: Weights, longest: int) -> ComponentSource:
     config = folder.config(UNET)
     channels, width = config["in_channels"], config["encoder_hid_dim"]
     factor = compression(folder.config("vae"))
@@ -119,7 +136,22 @@ def _denoiser(folder: PipelineFolder, weights: Weights) -> ComponentSource:
         times = np.linspace(1000, 250, _CALIBRATION_INPUTS)
         return (example(16, 32, 96, 100 + place, float(time)) for place, time in enumerate(times))
 
-    return ComponentSource(
+    def pinned(width: int, height: int) -> ComponentSource:
+        multiple = factor * 2 ** (len(config["block_out_channels"]) - 1)
+        if width % multiple or height % multiple:  # else enlarging would not give back what halving took
+            raise OptionError(
+                "the denoiser has no graph of this size", got=f"{width} x {height} pixels",
+                allowed=f"sides that are multiples of {multiple} pixels", param="size",
+            )  # fmt: skip
+        rows, columns = height // factor, 2 * width // factor
+        inputs = [example(rows, columns, tokens, seed) for seed, (_, _, tokens) in enumerate(_EXAMPLES)]
+        padded = FixedForm(
+            sizes=({"text_tokens": longest},), module=lambda: PaddedDreamLiteDenoiser(config), told=("text_tokens",)
+        )
+        found = source.at_sizes({"latent_height": rows, "latent_width": columns}, inputs)
+        return replace(found, dimensions={"text_tokens": (2, longest)}, fixed=padded)
+
+    source = ComponentSource(
         name="denoiser",
         module=lambda: DreamLiteDenoiser(config),
         inputs=(
@@ -139,7 +171,9 @@ def _denoiser(folder: PipelineFolder, weights: Weights) -> ComponentSource:
         calibration=calibration,
         exclude=SENSITIVE,
         weights=renamed(weights, lambda name: f"model.{name}"),
+        pinned=pinned,
     )
+    return source
 
 
 def _settings(folder: PipelineFolder, config: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 
 from converters.calibration import Photo
 from converters.nano_banana.context import Context
+from converters.nano_banana.damage import scratch
 from converters.nano_banana.language.grammar import Grammar
 from converters.nano_banana.language.lexicon import languages, load
 from converters.nano_banana.restoration import TASKS
@@ -25,6 +26,7 @@ RENDER_PIXELS: Final = 320
 """Long side of the photographs that `render` is compared on; `context` sees half of it."""
 
 RESTORED_PIXELS: Final = 256
+_HARD_CONTRAST: Final = 6.0
 
 
 def instructions(*, seed: int, count: int) -> Iterator[Arrays]:
@@ -52,14 +54,32 @@ def damaged(photos: tuple[Photo, ...], tasks: tuple[str, ...] = TASKS, contrast:
     random = np.random.default_rng(3)
     for index, photo in enumerate(photos):
         task = tasks[index % len(tasks)]
-        strengths = np.zeros((1, len(TASKS)), np.float32)
-        strengths[0, TASKS.index(task)] = strength = 1.0 if task in ("repair", "upscale") else 0.5
-        height, width = (min(side, RESTORED_PIXELS) // 16 * 16 for side in photo.shape[:2])
-        top, left = ((side - cut) // 2 for side, cut in zip(photo.shape[:2], (height, width), strict=True))
-        crop = photo[top : top + height, left : left + width]
-        spoiled = _spoiled(_with_contrast(crop, contrast), task, strength, random)
-        image = np.concatenate([spoiled, np.full_like(spoiled[..., :1], 255)], axis=-1)
-        yield {"image": image[None], "strengths": strengths}
+        strength = 1.0 if task in ("repair", "upscale") else 0.5
+        yield _restored_from(_spoiled(_with_contrast(_middle(photo), contrast), task, strength, random), task, strength)
+
+
+def hard(photos: tuple[Photo, ...]) -> Iterator[Arrays]:
+    """Yield rarer inputs of `restore` that go further: nearly black and white, scratched, as noisy as it gets."""
+    random = np.random.default_rng(4)
+    yield from damaged(photos[::4], contrast=_HARD_CONTRAST)
+    for photo in photos[1::8]:
+        yield _restored_from(scratch(_middle(photo), 0.5, random), "repair", 0.5)
+    for photo in photos[2::8]:
+        yield _restored_from(_spoiled(_middle(photo), "denoise", 1.0, random), "denoise", 1.0)
+
+
+def _middle(photo: Photo) -> Photo:
+    height, width = (min(side, RESTORED_PIXELS) // 16 * 16 for side in photo.shape[:2])
+    top, left = ((side - cut) // 2 for side, cut in zip(photo.shape[:2], (height, width), strict=True))
+    return photo[top : top + height, left : left + width]
+
+
+def _restored_from(spoiled: Photo, task: str, strength: float) -> Arrays:
+    """Return the inputs of `restore` for one task."""
+    strengths = np.zeros((1, len(TASKS)), np.float32)
+    strengths[0, TASKS.index(task)] = strength
+    image = np.concatenate([spoiled, np.full_like(spoiled[..., :1], 255)], axis=-1)
+    return {"image": image[None], "strengths": strengths}
 
 
 def holes(photos: tuple[Photo, ...]) -> Iterator[Arrays]:

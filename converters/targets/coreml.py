@@ -6,7 +6,7 @@ compiler. Needs coremltools, of the extra `coreml`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,10 +43,9 @@ class CoreMLTarget:
 
     def export(self, component: ComponentSource, destination: Path) -> None:
         """Trace the module with dynamic sizes and write it in 32-bit float for iOS 17; raises ConversionError."""
-        program = traced(component, IOS17, coremltools.precision.FLOAT32)
-        write_package(program.program, IOS17, destination)
+        parameters = _export(component, destination)
         check_structure(destination, component)
-        check_weights(destination, component, program.parameters, {})
+        check_weights(destination, component, parameters, {})
 
     def quantise(self, component: ComponentSource, recipe: Recipe, exported: Path, destination: Path) -> Quantised:
         """Write the component with smaller weights, in half precision between its layers; raises ConversionError.
@@ -54,16 +53,12 @@ class CoreMLTarget:
         It is traced again, as half precision changes the whole program.
         """
         plan = planned_layers(component, recipe)
-        minimum = minimum_system(list(plan.values()))
-        precision = coremltools.transform.FP16ComputePrecision(op_selector=BetweenLearnedLayers())
-        program = traced(component, minimum, precision)
-        done = compress(program, plan, minimum)
+        done, parameters = _export_small(component, plan, destination)
         if not done:
             return Quantised(precision=FLOAT)
         schemes = {name: each.scheme for name, each in done.items()}
-        write_package(program.program, minimum, destination)
         check_structure(destination, component)
-        check_weights(destination, component, program.parameters, schemes)
+        check_weights(destination, component, parameters, schemes)
         weights = precision_of(LayerScheme(weights=each.scheme) for each in done.values())
         return Quantised(
             precision=weights if weights == HALF else f"{weights}-{HALF}",
@@ -87,6 +82,27 @@ class CoreMLTarget:
 
 
 TARGET: Final[Target] = CoreMLTarget()
+
+
+# The two below return names alone, so that a program, which has every weight, is gone before the file is read again.
+def _export(component: ComponentSource, destination: Path) -> Mapping[str, str]:
+    """Write the component in float; return which parameter each constant holds."""
+    program = traced(component, IOS17, coremltools.precision.FLOAT32)
+    write_package(program.program, IOS17, destination)
+    return program.parameters
+
+
+def _export_small(
+    component: ComponentSource, plan: Mapping[str, LayerScheme], destination: Path
+) -> tuple[dict[str, Compressed], Mapping[str, str]]:
+    """Write the component by a plan unless nothing became smaller; return what did, and the constants' parameters."""
+    minimum = minimum_system(list(plan.values()))
+    precision = coremltools.transform.FP16ComputePrecision(op_selector=BetweenLearnedLayers())
+    program = traced(component, minimum, precision)
+    done = compress(program, plan, minimum)
+    if done:
+        write_package(program.program, minimum, destination)
+    return done, program.parameters
 
 
 def _layers(done: Iterable[Compressed]) -> dict[str, tuple[int, int]]:

@@ -7,23 +7,18 @@ from typing import Any, Final
 
 import onnx
 import onnxruntime
-import torch
 
 from converters import graph
 from converters.layers import layer_schemes
-from converters.quantise import check_expressible, initialisers_of, quantise
-from converters.quiet import quiet
+from converters.onnx_graph import trace, write
+from converters.quantise import check_expressible, initialisers_of, layer_sizes, quantise
 from converters.recipe import Recipe
 from converters.source import Arrays, ComponentSource
 from converters.target import Quantised, Runner, Target
 from edge_runtime.engines.onnxruntime import ENGINE
-from edge_runtime.errors import ConversionError
 from edge_runtime.machine import Machine
 from edge_runtime.manifest import Component
-from edge_runtime.tensors import Tensor, check_inputs
-
-OPSET: Final = 21
-"""The first with 4-bit integers and block-wise DequantizeLinear."""
+from edge_runtime.tensors import Tensor
 
 
 class OnnxTarget:
@@ -41,12 +36,7 @@ class OnnxTarget:
 
     def export(self, component: ComponentSource, destination: Path) -> None:
         """Trace the torch module with dynamic sizes and write it in 32-bit float; raises ConversionError."""
-        model = _trace(component)
-        graph.gemm_to_matmul(model)
-        graph.name_nodes(model)
-        graph.strip(model)
-        graph.describe_sides(model, component.inputs, component.outputs)
-        _write(model, destination, component.name)
+        write(trace(component), destination, component.name)
 
     def quantise(self, component: ComponentSource, recipe: Recipe, exported: Path, destination: Path) -> Quantised:
         """Write the exported graph as the recipe wants it; raises ConversionError."""
@@ -57,8 +47,8 @@ class OnnxTarget:
         schemes = {initialiser: plan[name] for initialiser, name in held.items() if name in plan}
         model, precision = quantise(model, recipe, component.calibration(), schemes, component.hard())
         graph.strip(model)
-        _write(model, destination, component.name)
-        return Quantised(precision=precision)
+        write(model, destination, component.name)
+        return Quantised(precision=precision, layers=layer_sizes(model, schemes))
 
     def runners(self, component: ComponentSource, file: Path) -> tuple[Runner, ...]:
         """Open the file as it is served, and without graph optimisation: fusions have changed results before."""
@@ -74,47 +64,6 @@ class OnnxTarget:
 
 
 TARGET: Final[Target] = OnnxTarget()
-
-
-def _trace(component: ComponentSource) -> onnx.ModelProto:
-    example = component.examples[0]
-    sizes = check_inputs(component.inputs, example)
-    symbols = {
-        name: torch.export.Dim(name, min=low, max=high) for name, (low, high) in component.dimensions.items()
-    }
-    if set(sizes) != set(symbols) or 1 in sizes.values():
-        raise ConversionError(
-            f"{component.name}: the traced example must give every symbol a size above 1", got=sizes, allowed=symbols
-        )
-    shapes = tuple(
-        {axis: symbols[size] for axis, size in enumerate(spec.shape) if isinstance(size, str)}
-        for spec in component.inputs
-    )
-    with quiet():
-        try:
-            program = torch.onnx.export(
-                component.module(),
-                tuple(torch.from_numpy(example[spec.name].copy()) for spec in component.inputs),
-                input_names=[spec.name for spec in component.inputs],
-                output_names=[spec.name for spec in component.outputs],
-                opset_version=OPSET,
-                dynamo=True,
-                dynamic_shapes=shapes,
-                external_data=False,
-                verbose=False,
-            )
-        except torch.onnx.errors.OnnxExporterError as error:
-            raise ConversionError(f"{component.name} can't be exported to ONNX", got=error) from error
-    assert program is not None  # with dynamo=True the exporter always returns a program
-    return program.model_proto
-
-
-def _write(model: onnx.ModelProto, destination: Path, name: str) -> None:
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ConversionError(f"{name}: the graph is not valid ONNX", got=error) from error
-    destination.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _unoptimised(component: ComponentSource, file: Path) -> Runner:

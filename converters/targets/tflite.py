@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from converters import tflite_graph, tflite_weights
 from converters.fused import with_fused_norms
+from converters.layer_path import layer_of
 from converters.layers import FLOAT, layer_schemes, precision_of
 from converters.litert import litert_torch
 from converters.quiet import quiet
@@ -26,11 +28,15 @@ from converters.source import ComponentSource, FixedForm
 from converters.target import Quantised, Runner, Target
 from converters.tflite_graph import Use
 from converters.tflite_operations import spelled_out
+from converters.tflite_weights import Stored
 from edge_runtime.engines.litert import ENGINE
 from edge_runtime.errors import ConversionError
 from edge_runtime.machine import Machine
 from edge_runtime.manifest import MAX_NOTE_CHARACTERS, Component
 from edge_runtime.tensors import TensorSpec
+
+MOST_NAMED: Final = 3
+"""Layers that a note names of those that differ in the same way."""
 
 _OPERATION: Final = re.compile(r"While executing .*?target=(?:torch\.ops\.)?([\w.]+)")
 """What litert-torch says about the node of the traced graph at which it stopped."""
@@ -67,21 +73,19 @@ class TFLiteTarget:
         self.check(recipe)
         form = component.fixed or FixedForm()
         plan = layer_schemes((form.module or component.module)(), recipe, component.exclude)
-        layers = [
-            (use, plan[use.weight], tflite_weights.stored(use, plan[use.weight]))
-            for use in tflite_graph.uses(tflite_graph.read(exported)) if use.weight in plan
-        ]
-        written = [(use, found.scheme) for use, _, found in layers if found.scheme is not None]
+        uses = [use for use in tflite_graph.uses(tflite_graph.read(exported)) if use.weight in plan]
+        layers = [(use, _stored(use, plan[use.weight], component)) for use in uses]
+        written = [(use, found.scheme) for use, found in layers if found.scheme is not None]
         if not written:
             return Quantised(precision=FLOAT)
-        content = tflite_weights.quantise(exported.read_bytes(), written)
+        content = tflite_weights.quantise(exported, layers)
         destination.write_bytes(content)
         model = tflite_graph.read(destination)
         tflite_weights.clamp_scales(model)
         tflite_graph.write(model, destination)
         return Quantised(
             precision=precision_of(LayerScheme(weights=scheme) for _, scheme in written),
-            note=_note({use.weight: found.change for use, _, found in layers}),
+            note=_note({use.weight: found.change for use, found in layers}),
             layers=_layers(model, written),
         )
 
@@ -99,6 +103,12 @@ class TFLiteTarget:
 
 
 TARGET: Final[Target] = TFLiteTarget()
+
+
+def _stored(use: Use, scheme: LayerScheme, component: ComponentSource) -> Stored:
+    found = tflite_weights.stored(use, scheme)
+    exact = any(fnmatchcase(use.weight, pattern) for pattern in component.float_inputs)
+    return tflite_weights.with_float_inputs(found) if exact else found
 
 
 class _Named(nn.Module):
@@ -171,9 +181,7 @@ def _explained(
         return ConversionError(f"{component.name} can't be converted to TFLite", got=f"{type(error).__name__}: {error}")
     operation = stopped[1]
     program = torch.export.export(module, (), _example(component, form, form.sizes[0])).run_decompositions()
-    stacks = [node.meta.get("nn_module_stack", {}) for node in program.graph.nodes if str(node.target) == operation]
-    path = list(stacks[0].values())[-1][0] if stacks and stacks[0] else ""
-    layer = path.replace("L['self']", "").strip(".").removeprefix("module").strip(".") or "the module itself"
+    layer = next((layer_of(node) for node in program.graph.nodes if str(node.target) == operation), "an unknown layer")
     return ConversionError(
         f"{component.name}: TFLite can't express an operation", got=f"{operation}, in {layer}",
         hint="write the layer's forward with other operations, or add one to converters/tflite_operations.py",
@@ -195,7 +203,8 @@ def _note(changes: Mapping[str, str]) -> str:
     lines = []
     for change in sorted(set(changes.values()) - {""}):
         names = sorted(name for name, each in changes.items() if each == change)
-        lines.append(f"{', '.join(names)}: {change}")
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        lines.append(f"{', '.join(names[:MOST_NAMED])}{more}: {change}")
     text = "; ".join(lines)
     return text if len(text) <= MAX_NOTE_CHARACTERS // 2 else f"{text[: MAX_NOTE_CHARACTERS // 2]}..."
 

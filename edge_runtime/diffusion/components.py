@@ -12,6 +12,7 @@ from typing import Final
 from edge_runtime.artifact import Artifact
 from edge_runtime.diffusion.memory import parts
 from edge_runtime.engine import Engine, Session
+from edge_runtime.errors import ArtifactError
 from edge_runtime.heap import trim_heap
 from edge_runtime.machine import Machine
 from edge_runtime.tensors import Tensor
@@ -23,6 +24,21 @@ Artifacts say it for every part: edge_runtime/diffusion/memory.py.
 """
 
 DEFAULT_PIXELS: Final = 1024 * 1024
+
+ABSENT: Final = "absent"
+"""Member of a manifest's settings: names of parts that an artifact for phones lacks."""
+
+
+def require_whole(artifact: Artifact) -> None:
+    """Raise ArtifactError for an artifact that can't paint, as it lacks parts that read the words."""
+    manifest = artifact.manifest
+    if absent := manifest.settings.get(ABSENT):
+        raise ArtifactError(
+            f"this artifact holds only a part of {manifest.name}, for an app, and can't edit by itself",
+            got=f"{manifest.target}, with {', '.join(component.name for component in manifest.components)}",
+            allowed=f"an artifact that has {', '.join(map(str, absent))} too",
+            hint="convert the checkpoint with --to onnx to edit here",
+        )
 
 
 class Components:

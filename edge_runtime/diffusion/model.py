@@ -19,7 +19,7 @@ from PIL import Image
 from edge_runtime.artifact import Artifact
 from edge_runtime.diffusion import pictures
 from edge_runtime.diffusion.autoencoder import Autoencoder
-from edge_runtime.diffusion.components import Components
+from edge_runtime.diffusion.components import Components, require_whole
 from edge_runtime.diffusion.latents import LatentSpace, folded
 from edge_runtime.diffusion.noise import Noise
 from edge_runtime.diffusion.pictures import SizeRule
@@ -245,4 +245,5 @@ class DiffusionFamily:
         self, artifact: Artifact, engine: Engine, *, threads: int, device: str = "cpu", memory_bytes: int | None = None
     ) -> DiffusionModel:
         """Check the settings; graphs are opened on first use."""
+        require_whole(artifact)
         return self.model(artifact, engine, threads, device, memory_bytes)

@@ -40,6 +40,7 @@ class LiteRTEngine:
 
     name = "litert"
     targets = ("tflite",)
+    device = "cpu"
 
     def open(self, path: Path, component: Component, *, threads: int, device: str = "cpu") -> Session:
         """See `Engine.open`. `threads` share the work of one run; 1 or more."""

@@ -64,6 +64,12 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
     targets = ("onnx",)
+    device = "cpu"
+
+    def devices(self) -> tuple[str, ...]:
+        """Return the devices that this wheel was built for; whether one is there shows when it is opened."""
+        available = onnxruntime.get_available_providers()
+        return tuple(name for name, provider in _PROVIDERS.items() if provider in available)
 
     def open(self, path: Path, component: Component, *, threads: int, device: str = "cpu") -> Session:
         """See `Engine.open`. `threads` share the work of one run; 1 or more."""
@@ -156,8 +162,7 @@ def _run_options() -> Any:
 
 
 def _provider(device: str) -> str:
-    available = onnxruntime.get_available_providers()
-    usable = [name for name, provider in _PROVIDERS.items() if provider in available]
+    usable = ENGINE.devices()
     if device not in usable:
         raise EngineError(
             "this ONNX Runtime can't use the device",

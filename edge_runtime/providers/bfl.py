@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from edge_runtime import outgoing
 from edge_runtime.exchange import Exchange
+from edge_runtime.images import Decode
 from edge_runtime.provider import Accepts, ProviderSettings, RemotePicture
 from edge_runtime.receipts import Receipt
 from edge_runtime.request import EditRequest
@@ -38,7 +39,7 @@ class BlackForestLabs:
 
     def edit(self, request: EditRequest, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
         """Submit, poll, fetch."""
-        submitted = exchange.submit(settings.url(settings.model), _body(request, settings))
+        submitted = exchange.submit(settings.url(settings.model), _body(request, settings, exchange.decode))
         try:
             address = str(submitted["polling_url"])
         except (LookupError, TypeError) as error:
@@ -62,11 +63,11 @@ class BlackForestLabs:
         return RemotePicture(data=exchange.picture(link), model=settings.model)
 
 
-def _body(request: EditRequest, settings: ProviderSettings) -> dict[str, Any]:
+def _body(request: EditRequest, settings: ProviderSettings, decode: Decode) -> dict[str, Any]:
     body: dict[str, Any] = {
         "prompt": request.instruction or "", "output_format": "png",
         "safety_tolerance": int(settings.options["safety_tolerance"]),
-        **{name: one.base64 for name, one in zip(_PICTURES, outgoing.pictures(request), strict=False)},
+        **{name: one.base64 for name, one in zip(_PICTURES, outgoing.pictures(request, decode), strict=False)},
     }
     return body if request.seed is None else {**body, "seed": request.seed}
 

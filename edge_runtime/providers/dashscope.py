@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from edge_runtime import outgoing
 from edge_runtime.exchange import Exchange
+from edge_runtime.images import Decode
 from edge_runtime.provider import Accepts, ProviderSettings, RemotePicture
 from edge_runtime.request import EditRequest
 
@@ -34,7 +35,7 @@ class DashScope:
 
     def edit(self, request: EditRequest, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
         """Ask, and fetch what the link of the answer leads to."""
-        answer = exchange.submit(settings.url(_PATH), _body(request, settings))
+        answer = exchange.submit(settings.url(_PATH), _body(request, settings, exchange.decode))
         if isinstance(answer, dict) and answer.get("code"):
             told = f"{answer['code']}: {answer.get('message', '')}"
             raise exchange.refused(told) if str(answer["code"]).startswith(_MODERATED) else exchange.failed(told)
@@ -46,8 +47,8 @@ class DashScope:
         return RemotePicture(data=exchange.picture(link), model=settings.model)
 
 
-def _body(request: EditRequest, settings: ProviderSettings) -> dict[str, Any]:
-    content: list[dict[str, str]] = [{"image": one.data_url} for one in outgoing.pictures(request)]
+def _body(request: EditRequest, settings: ProviderSettings, decode: Decode) -> dict[str, Any]:
+    content: list[dict[str, str]] = [{"image": one.data_url} for one in outgoing.pictures(request, decode)]
     parameters: dict[str, Any] = {
         "n": 1, "watermark": False, "prompt_extend": settings.options["prompt_extend"] == "yes",
     }

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from edge_runtime import outgoing
 from edge_runtime.exchange import Exchange
+from edge_runtime.images import Decode
 from edge_runtime.provider import Accepts, ProviderSettings, RemotePicture
 from edge_runtime.request import EditRequest
 
@@ -38,7 +39,8 @@ class Gemini:
 
     def edit(self, request: EditRequest, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
         """Ask, and take the first picture among the parts of the answer."""
-        answer = exchange.submit(settings.url(f"models/{settings.model}:generateContent"), _body(request))
+        url = settings.url(f"models/{settings.model}:generateContent")
+        answer = exchange.submit(url, _body(request, exchange.decode))
         try:
             encoded = next(_pictures(answer), None)
             if encoded is None:
@@ -52,9 +54,9 @@ class Gemini:
         return RemotePicture(data=data, model=settings.model, version=str(answer.get("modelVersion", "")))
 
 
-def _body(request: EditRequest) -> dict[str, Any]:
+def _body(request: EditRequest, decode: Decode) -> dict[str, Any]:
     parts: list[dict[str, Any]] = [{"text": request.instruction or ""}]
-    for one in outgoing.pictures(request):
+    for one in outgoing.pictures(request, decode):
         parts.append({"inlineData": {"mimeType": one.media_type, "data": one.base64}})
     generation: dict[str, Any] = {"responseModalities": ["TEXT", "IMAGE"]}
     if request.seed is not None:

@@ -18,6 +18,7 @@ from urllib.parse import urljoin
 
 from edge_runtime import outgoing
 from edge_runtime.exchange import Exchange, Form
+from edge_runtime.images import Decode
 from edge_runtime.provider import Accepts, ProviderSettings, RemotePicture
 from edge_runtime.request import HOPS_HEADER, MAX_REFERENCES, EditRequest
 
@@ -49,7 +50,8 @@ class OpenAICompatible:
     def edit(self, request: EditRequest, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
         """Post the form and read the first picture of the answer."""
         hops = {HOPS_HEADER: str(request.hops + 1)}
-        answer = exchange.submit_form(settings.url("images/edits"), _form(request, settings), hops)
+        form = _form(request, settings, exchange.decode)
+        answer = exchange.submit_form(settings.url("images/edits"), form, hops)
         try:
             first = answer["data"][0]
             if first.get("b64_json"):
@@ -66,11 +68,11 @@ class OpenAICompatible:
         )
 
 
-def _form(request: EditRequest, settings: ProviderSettings) -> Form:
-    photo, *others = outgoing.pictures(request)
+def _form(request: EditRequest, settings: ProviderSettings, decode: Decode) -> Form:
+    photo, *others = outgoing.pictures(request, decode)
     part = "image[]" if others else "image"
     form: Form = [(part, (one.filename, one.data, one.media_type)) for one in (photo, *others)]
-    form += _mask(request, settings, photo)
+    form += _mask(request, settings, photo, decode)
     form += [
         ("prompt", request.instruction or ""), ("model", settings.model), ("n", "1"),
         ("response_format", "b64_json"),
@@ -82,9 +84,11 @@ def _form(request: EditRequest, settings: ProviderSettings) -> Form:
     return [*form, ("size", f"{photo.width}x{photo.height}" if request.size else "auto"), *_extensions(request)]
 
 
-def _mask(request: EditRequest, settings: ProviderSettings, photo: outgoing.Picture) -> Form:
+def _mask(
+    request: EditRequest, settings: ProviderSettings, photo: outgoing.Picture, decode: Decode
+) -> Form:
     white = settings.options["mask"] == "white"
-    mask = outgoing.white_mask(request, photo) if white else outgoing.clear_mask(request, photo)
+    mask = (outgoing.white_mask if white else outgoing.clear_mask)(request, photo, decode)
     if mask is None:
         return []
     file = ("mask.png", mask.data, mask.media_type)
@@ -95,6 +99,8 @@ def _extensions(request: EditRequest) -> Form:
     given: dict[str, Any] = {
         "seed": request.seed, "num_inference_steps": request.steps, "negative_prompt": request.negative,
     }
+    if request.deadline_seconds is not None:  # another nanoedge refuses at once what it can't do in time
+        given["deadline_ms"] = max(1, round(1000 * request.deadline_seconds))
     for name, strength in request.guidance.items():
         given |= dict.fromkeys(_GUIDANCE.get(name, ()), strength)
     return [(name, str(value)) for name, value in given.items() if value is not None]

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from edge_runtime import outgoing
 from edge_runtime.exchange import Exchange
+from edge_runtime.images import Decode
 from edge_runtime.provider import Accepts, ProviderSettings, RemotePicture
 from edge_runtime.receipts import Receipt
 from edge_runtime.request import MAX_REFERENCES, EditRequest
@@ -41,7 +42,7 @@ class Replicate:
     def edit(self, request: EditRequest, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
         """Submit, poll, fetch; a prediction that nobody waits for is taken back."""
         url = settings.url(f"models/{settings.model}/predictions")
-        state = exchange.submit(url, {"input": _input(request, settings)})
+        state = exchange.submit(url, {"input": _input(request, settings, exchange.decode)})
         try:
             receipt = {name: str(state["urls"][name]) for name in ("get", "cancel")}
         except (LookupError, TypeError) as error:
@@ -63,12 +64,12 @@ class Replicate:
         return RemotePicture(data=exchange.picture(link), model=settings.model, version=version)
 
 
-def _input(request: EditRequest, settings: ProviderSettings) -> dict[str, Any]:
-    photo, *others = outgoing.pictures(request)
+def _input(request: EditRequest, settings: ProviderSettings, decode: Decode) -> dict[str, Any]:
+    photo, *others = outgoing.pictures(request, decode)
     name = settings.options["image"]
     image: Any = [one.data_url for one in (photo, *others)] if name.endswith("[]") else photo.data_url
     given: dict[str, Any] = {"prompt": request.instruction or "", name.removesuffix("[]"): image}
-    if (mask := outgoing.white_mask(request, photo)) is not None:
+    if (mask := outgoing.white_mask(request, photo, decode)) is not None:
         given[settings.options["mask"]] = mask.data_url
     return given if request.seed is None else {**given, "seed": request.seed % 2**31}
 

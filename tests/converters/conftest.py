@@ -45,3 +45,11 @@ def graphs(model, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("graphs")
     return {component.name: Running(component, folder) for component in model.components}
+
+
+@pytest.fixture(scope="session")
+def nvidia_python(tmp_path_factory) -> Path:
+    """Python of an environment with NVIDIA's parser and builder: see nvidia.py."""
+    from nvidia import new_environment
+
+    return new_environment(tmp_path_factory.mktemp("tensorrt-rtx"))

@@ -65,6 +65,7 @@ def test_the_command_prints_tables_and_json(photos, copied):
     found = json.loads(CliRunner().invoke(compare, [*arguments, "--json"]).stdout)
     assert [pair["mean_db"] for pair in found["pairs"]] == [60.0]
     assert found["artifacts"][0]["target"] == "onnx"
+    assert found["artifacts"][0]["engine"] == "onnxruntime" and "run by" in result.stdout
 
 
 def test_one_artifact_is_no_comparison():
@@ -103,3 +104,9 @@ def test_instructions_must_be_texts(tmp_path):
     (tmp_path / "odd.json").write_text("[1]")
     with pytest.raises(OptionError, match="list of texts"):
         comparison.load_suite(None, tmp_path / "odd.json", 20)
+
+
+def test_what_checks_an_artifact_is_told_from_what_serves_it():
+    assert comparison.engine_of("tensorrt").name == "typed_graphs"
+    assert comparison.engine_of("tensorrt", served=True).name == "tensorrt"
+    assert comparison.engine_of("onnx").name == comparison.engine_of("onnx", served=True).name == "onnxruntime"

@@ -165,3 +165,26 @@ def test_errors_of_the_command_are_ours(tiny, tmp_path):
     result = run("tiny", "--recipe", "int2", "-o", tmp_path / "out", "--checkpoint", tiny)
     assert isinstance(result.exception, NanoedgeError)
     assert result.exception.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--to", "tflite"), "tflite have one size.*--size"),
+        (("--to", "gguf", "--size", "512"), "not written in this format.*gguf.*onnx, tflite, coreml"),
+        (("--size", "512"), "take every size"),
+        (("--to", "coreml", "--size", "512", "--unmeasured"), "can't be skipped"),
+        (("--to", "coreml", "--size", "512", "--plan"), "no forecast.*coreml"),
+        (("--to", "coreml", "--size", "much"), "Size is not usable.*much"),
+    ],
+)
+def test_options_of_large_models_that_do_not_fit_the_format(tmp_path, options, message):
+    (tmp_path / "checkpoint").mkdir()
+    with pytest.raises(OptionError, match=message):
+        raise run(tmp_path / "checkpoint", *options, "-o", tmp_path / "out").exception
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_size_for_a_small_model_is_refused(tiny, tmp_path):
+    result = run("tiny", "--size", "512", "-o", tmp_path / "out", "--checkpoint", tiny)
+    assert isinstance(result.exception, OptionError) and "--size is for folders" in str(result.exception)

@@ -16,6 +16,7 @@ from converters.parity import measure, reference_outputs
 from converters.quantise import quantise
 from converters.recipe import Granularity, Layer, Recipe, WeightScheme, load_recipe
 from converters.rounding import round_weight
+from converters.slabs import round_matrix
 from converters.source import ComponentSource
 from converters.targets.onnx import TARGET
 from edge_runtime.errors import ConversionError
@@ -277,3 +278,30 @@ def test_4_bits_round_as_onnxruntime_rounds():
     nibbles = np.stack([packed & 15, packed >> 4], -1).ravel().astype(np.int8).reshape(weight.shape)
     theirs = np.where(nibbles > 7, nibbles - 16, nibbles)
     assert (theirs == ours.astype(np.int8)).mean() > 0.99  # ties may round either way
+
+
+@pytest.mark.parametrize(
+    ("component", "recipe", "precision", "share"),
+    [(mask_component, "int8", "int8", 0.3), (text_component, "int4", "int4", 0.2)],
+)
+def test_layers_say_what_they_take_beside_their_floats(exported, tmp_path, component, recipe, precision, share):
+    file = tmp_path / "made.onnx"
+    source = component()
+    layers = TARGET.quantise(source, load_recipe(recipe), exported / f"{source.name}.onnx", file).layers
+    parameters, size = layers[precision]
+    held = {tensor.name: tensor for tensor in onnx.load(file).graph.initializer}
+    ends = (".codes", "_quantized")
+    codes = [tensor for name, tensor in held.items() if name.endswith(ends) and len(tensor.dims) > 1]
+    assert sum(int(np.prod(tensor.dims)) for tensor in codes) == sum(count for count, _ in layers.values())
+    assert 0 < size < share * 4 * parameters
+
+
+def test_positive_scales_cost_little_and_are_positive():
+    weight = np.random.default_rng(0).normal(size=(256, 64)).astype(np.float32)
+    plain = WeightScheme(bits=4, granularity=Granularity.BLOCK, group_size=32, searched=True)
+    errors = []
+    for scheme in (plain, replace(plain, positive=True)):
+        codes, scales = round_weight(weight, scheme)
+        errors.append(float(np.square(weight - codes.astype(np.float32) * np.repeat(scales, 32, 0)).sum()))
+    assert (scales > 0).all() and errors[0] < errors[1] < 1.15 * errors[0]
+    assert round_matrix(np.ascontiguousarray(weight.T), replace(plain, positive=True)).scales.min() > 0

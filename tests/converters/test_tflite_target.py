@@ -129,6 +129,20 @@ class Narrow(nn.Module):
 NARROW = replace(text_component().outputs[1], name="each")
 
 
+def test_layers_whose_inputs_stay_float_are_as_small_and_nearer(floats, tmp_path):
+    found = []
+    for patterns in ((), ("*",)):
+        component = mask_component(float_inputs=patterns)
+        file = tmp_path / f"{len(patterns)}.tflite"
+        written = TARGET.quantise(component, load_recipe("int8"), floats / "vision.tflite", file)
+        parity = measure(component, reference_outputs(component), TARGET.runners(component, file), written.precision)
+        assert ("float activations" in written.note) == bool(patterns)
+        found.append((parity.figures[0].value, written.layers, file.stat().st_size))
+    (rounded_db, layers, size), (float_db, same_layers, same_size) = found
+    assert float_db > rounded_db + 1 and layers == same_layers
+    assert abs(same_size - size) < 0.1 * size
+
+
 def test_sizes_that_nobody_names(tmp_path):
     with pytest.raises(ConversionError, match="tokens"):
         TARGET.export(text_component(), tmp_path / "text.tflite")

@@ -8,7 +8,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from converters.recipe import Granularity, Layer, LayerScheme, WeightScheme, load_recipe
 from converters.tflite_graph import Use
-from converters.tflite_weights import LEAST_SCALE, Stored, check_recipe, clamp_scales, stored
+from converters.tflite_weights import LEAST_SCALE, Stored, check_recipe, clamp_scales, stored, with_float_inputs
 from edge_runtime.errors import ConversionError
 
 BLOCKS = load_recipe("int4").layers[Layer.MATMUL]
@@ -45,6 +45,13 @@ def test_eight_bits():
     scheme = LayerScheme(weights=replace(BY_CHANNEL, reduced_range=True))
     assert stored(use("CONV_2D", 8, 3, 3, 5), scheme) == Stored(BY_CHANNEL)
     assert stored(use("CONV_3D", 8, 3, 3, 3, 5), scheme).scheme is None
+
+
+def test_only_eight_bits_are_unpacked_for_float_inputs():
+    eight = with_float_inputs(stored(use("CONV_2D", 8, 3, 3, 5), LayerScheme(weights=BY_CHANNEL)))
+    assert eight.float_inputs and eight.scheme == BY_CHANNEL and "float activations" in eight.change
+    four = stored(use("FULLY_CONNECTED", 8, 64), BLOCKS)
+    assert with_float_inputs(four) == four
 
 
 @pytest.mark.parametrize("name", ["nf4", "bf16", "int4-lr32"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from tests.program import program
+
 
 def nanoedge(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edge_runtime.cli", *map(str, arguments)]
+    command = [*program(), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
 
 
@@ -76,3 +78,13 @@ def test_bad_input_is_one_clear_line(
     assert message in done.stderr.lower() or message in done.stderr
     assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "out.jpg").exists()
+
+
+def test_an_edit_leaves_nothing_but_its_result(photo: Path, tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry would leave an identifier in the home and a database of what it will report."""
+    home = tmp_path / "home"
+    home.mkdir()
+    command = [*program(), "edit", str(photo), "warmer", "-o", str(tmp_path / "out.jpg")]
+    environment = {"HOME": str(home), "TMPDIR": str(home), "PATH": os.environ["PATH"]}
+    subprocess.run(command, check=True, env=environment, capture_output=True, timeout=120)
+    assert (tmp_path / "out.jpg").exists() and list(home.rglob("*")) == []

@@ -19,6 +19,7 @@ from edge_runtime.errors import (
     RouteDeadlineError,
     RouteError,
     RouteForbiddenError,
+    RouteQueueError,
     RouteSpentError,
     UnknownModelError,
 )
@@ -111,6 +112,7 @@ def test_what_is_chosen(request_facts: RequestFacts, chosen: str) -> None:
         (asked(planned=True), DREAM, MACHINE, "it paints from words and takes no plans"),
         (asked(painted=True), NANO, MACHINE, "it has no seed, steps, guidance or negative prompt"),
         (asked(model="dreamlite"), NANO, MACHINE, "dreamlite was asked for by name"),
+        (asked(), replace(NANO, retry_seconds=3.1), MACHINE, "it crashed repeatedly and is left alone for 4 s"),
         (asked(), replace(QWEN, failure="it hung"), MACHINE, "it failed in this request: it hung"),
         (asked(), QWEN, MACHINE, "anything suits a wish of the kind 'edge' better"),
     ],
@@ -158,6 +160,43 @@ def test_an_open_breaker_says_when_to_come_back() -> None:
     with pytest.raises(RouteCapacityError) as caught:
         decided(beyond(), (NANO, replace(QWEN, breaker=BreakerState.OPEN, retry_seconds=7.5)))
     assert caught.value.retry_after_seconds == 8
+
+
+def test_a_model_that_crashed_repeatedly_says_when_to_come_back() -> None:
+    with pytest.raises(RouteCapacityError, match="crashed repeatedly") as caught:
+        decided(asked(), (replace(NANO, retry_seconds=4.2),))
+    assert caught.value.retry_after_seconds == 5
+    assert decided(asked(), (replace(NANO, retry_seconds=4.2), QWEN)).offer is QWEN
+
+
+def test_a_queue_that_is_too_long_is_another_thing_than_a_deadline_that_is_too_short() -> None:
+    crowded = replace(MACHINE, queue_seconds=5.0)
+    with pytest.raises(RouteQueueError) as caught:
+        decided(asked(deadline_seconds=3.0), (NANO,), crowded)
+    assert (caught.value.status, caught.value.code, caught.value.retry_after_seconds) == (503, "queue_too_long", 3)
+    with pytest.raises(RouteDeadlineError) as short:
+        decided(asked(deadline_seconds=0.05), (NANO,), crowded)
+    assert short.value.status == 504
+    assert decided(asked(deadline_seconds=6.0), (NANO,), crowded).offer is NANO
+    assert decided(asked(deadline_seconds=8.0), (NANO, QWEN), replace(MACHINE, queue_seconds=9.0)).offer is QWEN
+
+
+def test_behind_others_there_is_room_for_ups_and_downs() -> None:
+    uneven = replace(NANO, seconds=1.0, margin=1.5)
+    crowded = replace(MACHINE, queue_seconds=1.0)
+    assert decided(asked(deadline_seconds=1.2), (uneven,)).offer is uneven, "an idle machine tries"
+    assert decided(asked(deadline_seconds=2.6), (uneven,), crowded).offer is uneven
+    with pytest.raises(RouteQueueError):
+        decided(asked(deadline_seconds=2.4), (uneven,), crowded)
+
+
+def test_margins_follow_how_uneven_times_are() -> None:
+    even, uneven = Pace(), Pace()
+    assert even.margin("model") == 1.0
+    for number in range(20):
+        even.learn("model", 10**6, 1, 1.0)
+        uneven.learn("model", 10**6, 1, 1.0 + number % 2)
+    assert even.margin("model") == pytest.approx(1.0) and 1.5 < uneven.margin("model") < 4
 
 
 def test_with_a_deadline_a_known_time_goes_before_an_unknown_one() -> None:

@@ -24,6 +24,7 @@ from edge_runtime.generators import finished
 from edge_runtime.request import EditRequest, Size
 from edge_runtime.service import open_service
 from server.app import create_app
+from tests.program import program
 
 pytestmark = [
     pytest.mark.slow,
@@ -183,7 +184,7 @@ def test_the_command_paints_shows_steps_and_stops(name, artifacts, tmp_path):
         (tmp_path / f"{place}.png").write_bytes(png(picture))
         files.append(str(tmp_path / f"{place}.png"))
     out = tmp_path / "out.png"
-    command = [sys.executable, "-m", "edge_runtime.cli", "edit", *files, WORDS, "--model", str(artifacts["int8"]),
+    command = [*program(), "edit", *files, WORDS, "--model", str(artifacts["int8"]),
                "--seed", "7", "--size", "160x128", "-o", str(out)]  # fmt: skip
     done = subprocess.run([*command, "--steps", "2", "--preview"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -66,6 +66,9 @@ class Darkroom:
     def models(self) -> tuple[Info, ...]:
         return (Info(),)
 
+    def obstacles(self) -> tuple[str, ...]:
+        return ()
+
     def vocabulary(self, model: str) -> Vocabulary:
         if model != "nano-banana":
             raise UnknownModelError("there is no such model", got=model, allowed="nano-banana", param="model")

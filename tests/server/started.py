@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.program import program
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +29,7 @@ class Started:
 
 def command(*arguments: str) -> list[str]:
     """The command line of `nanoedge serve`, without relying on scripts on the PATH."""
-    return [sys.executable, "-m", "server.cli", *arguments]
+    return [*program(), "serve", *arguments]
 
 
 @contextmanager

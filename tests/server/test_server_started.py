@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -358,6 +359,6 @@ def test_parallel_clients_get_their_own_results(running: Started, photo: bytes) 
 def test_the_server_never_loads_a_training_framework() -> None:
     code = "import sys, server.app, server.serve, server.cli, edge_runtime.service; print('torch' in sys.modules)"
     ended = subprocess.run(
-        [*command()[:1], "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert ended.stdout.strip() == "False"

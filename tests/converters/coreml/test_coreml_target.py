@@ -244,6 +244,17 @@ def test_sizes_that_are_computed_and_reciprocals_are_exact(tmp_path):
 
 
 class Ordered(nn.Module):
+    """Its second layer solves equations, for which Core ML has no operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 4), Solved())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class Solved(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.linalg.solve(torch.eye(4) * 2, x.T).T
 
@@ -255,7 +266,10 @@ class Undecided(nn.Module):
 
 @pytest.mark.parametrize(
     ("module", "message"),
-    [(Ordered, "Odd can't be written for Core ML.*linalg_solve.*torch_operations"), (Undecided, "Odd can't be traced")],
+    [
+        (Ordered, r"Odd: Core ML can't express an operation of layers\.1\..*linalg_solve.*torch_operations"),
+        (Undecided, "Odd can't be traced"),
+    ],
 )
 def test_what_the_format_has_no_operation_for_is_named(tmp_path, module, message):
     with pytest.raises(ConversionError, match=message):
