@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_runtime.errors import AccessError, RouteSpentError, ScopeError
+from edge_runtime.errors import AccessError, NanoedgeError, RouteSpentError, ScopeError, UnsureError
+from edge_runtime.receipts import Record
 from edge_runtime.request import EditRequest, EditResult
 from edge_runtime.route import Allowance, Fallback
 from server.buckets import Buckets, Level, RateError
@@ -128,9 +129,13 @@ class Access:
         return replace(wanted, allowance=Allowance(providers=key.rule.providers, usd=self.spending.left(key)))
 
     def edited(
-        self, wanted: EditRequest, caller: str, service: EditService, edit: Callable[[EditRequest], EditResult]
+        self, wanted: EditRequest, caller: str, service: EditService, edit: Callable[[EditRequest], EditResult],
+        record: Record,
     ) -> EditResult:
-        """Have an edit done within the allowance of whoever asks, and count what a provider took for it."""
+        """Have an edit done within the allowance of whoever asks, and count what a provider took for it.
+
+        What is held for a job stays so while its provider may still deliver.
+        """
         if caller == ANYBODY:
             return edit(wanted)
         key = self.keys.still(caller)
@@ -139,9 +144,9 @@ class Access:
             with self.patience(caller):
                 result = edit(self.bounded(wanted, caller))
             if result.cost_usd:
-                self.spending.add(key.id, result.cost_usd)
+                self.spending.add(key.id, result.cost_usd, record.key or None)
             return result
-        hold, held = self.spending.hold(key, most)
+        hold, held = self.spending.hold(key, most, record.key or None)
         spent = 0.0
         try:
             with self.patience(caller):
@@ -150,16 +155,26 @@ class Access:
             spent = result.cost_usd
             return result
         finally:
-            self.spending.settle(hold, spent)
+            if spent or not record.held:
+                self.spending.settle(hold, spent)
 
-    def resumed(self, caller: str, result: EditResult) -> None:
-        """Count what a provider took for an edit that an earlier process began.
+    def resumed(self, caller: str, resume: Callable[[], EditResult], record: Record) -> EditResult:
+        """Go on with a job that a provider was asked for before, and count once what it took, whatever was held.
 
-        With a cap, what that process held for it stays counted, and nothing is added.
+        The key's rule isn't asked again: the photo is there already, and perhaps paid for.
         """
-        key = self.keys.get(caller)
-        if key is not None and not key.rule.capped and result.cost_usd:
-            self.spending.add(key.id, result.cost_usd)
+        if caller == ANYBODY:
+            return resume()
+        try:
+            result = resume()
+        except UnsureError:  # it may have been paid: what was held stays
+            raise
+        except NanoedgeError:
+            if not record.held:
+                self.spending.drop(record.key)
+            raise
+        self.spending.add(caller, result.cost_usd, record.key)
+        return result
 
     @contextmanager
     def patience(self, caller: str) -> Iterator[None]:

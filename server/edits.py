@@ -49,6 +49,7 @@ def plan() -> Response:
 def edit_request(fields: Fields) -> EditRequest:
     """Return the request that the members of `POST /edit` make; raises InputError."""
     current_shelf().check(fields)
+    fields.refuse_text("reference")
     service = current_node().service
     size, model = fields.get("size"), fields.model(service.default_model)
     paints = service.abilities(model) is not None
@@ -64,7 +65,7 @@ def edit_request(fields: Fields) -> EditRequest:
         **fields.placing(),
         **fields.finishing(),
         references=tuple(upload(part, "reference") for part in fields.files("reference")) if paints else (),
-        **(fields.painting() if paints else {}),
+        **fields.painting(paints),
     )
 
 

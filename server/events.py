@@ -21,7 +21,7 @@ from edge_runtime.request import EditRequest, EditResult
 from edge_runtime.route import LocalOffer, Route
 from server.admission import Admission
 from server.node import Node
-from server.problems import UNEXPECTED, logged, problem
+from server.problems import UNEXPECTED, logged, message, problem
 
 MEDIA_TYPE = "text/event-stream"
 _SIGN_OF_LIFE_SECONDS = 10.0
@@ -65,8 +65,7 @@ class EventStream:
                 work.join(_SIGN_OF_LIFE_SECONDS)
                 if work.is_alive():
                     yield ": at work\n\n"
-            found = outcome.get()
-            yield _failed(found) if isinstance(found, Exception) else _completed(answer(found))
+            yield _ending(outcome.get(), answer)
         finally:  # the client may have left in the middle
             closed.set()
             if work.ident is not None:
@@ -95,6 +94,16 @@ class EventStream:
             self.node.metrics.previewed(time.monotonic() - self.began)
 
 
+def _ending(found: EditResult | Exception, answer: Answer) -> str:
+    """Return the last event; also a result that can't be stored is told as a failure."""
+    if isinstance(found, Exception):
+        return _failed(found)
+    try:
+        return _completed(answer(found))
+    except NanoedgeError as error:
+        return _failed(error)
+
+
 def _completed(answer: dict[str, object]) -> str:
     """Return the event for the final picture, with the members of the images object."""
     data = answer.pop("data")
@@ -107,7 +116,7 @@ def _failed(error: Exception) -> str:
     """Return the event for an edit that failed after the answer had begun, when no status can tell any more."""
     logged(error)
     if isinstance(error, NanoedgeError):
-        told = problem(error.status, str(error), code=error.code, param=error.param)
+        told = problem(error.status, message(error), code=error.code, param=error.param)
     else:
         told = problem(500, UNEXPECTED, code="internal_error")
     return _event("error", {"status": told["status"], "error": told["error"]})

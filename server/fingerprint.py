@@ -44,13 +44,18 @@ def _parts(request: Request) -> Iterator[bytes]:
     if request.mimetype not in FORM_TYPES:
         yield request.get_data()
         return
-    for name, values in sorted(request.form.lists()):
-        yield from (part.encode() for part in (name, *values))
-    for name, files in sorted(request.files.lists(), key=lambda entry: entry[0]):
-        yield name.encode()
+    for name, values in sorted(request.form.lists(), key=_name):
+        yield from (part.encode() for part in (name or "", *values))
+    for name, files in sorted(request.files.lists(), key=_name):
+        yield (name or "").encode()
         for file in files:
             content = hashlib.sha256()
             while chunk := file.stream.read(_CHUNK_BYTES):
                 content.update(chunk)
             file.stream.seek(0)
             yield content.digest()
+
+
+def _name(entry: tuple[str | None, object]) -> str:
+    """Return the name of a form's part; "" for none, as of one whose header can't be read."""
+    return entry[0] or ""

@@ -46,8 +46,9 @@ class Fields:
             if not isinstance(data, dict):
                 raise InputError("the body must be a JSON object", got=type(data).__name__)
             return cls({name: value for name, value in data.items() if value is not None}, {}, _hops(request))
-        files = {name: request.files.getlist(name) for name in request.files}
-        return cls({name: _one_or_all(values) for name, values in request.form.lists()}, files, _hops(request))
+        # A part whose header can't be read has no name.
+        files = {name or "": parts for name, parts in request.files.lists()}
+        return cls({name or "": _one_or_all(values) for name, values in request.form.lists()}, files, _hops(request))
 
     def get(self, *names: str) -> object:
         """Return the first of the members `names` that is there, or None."""
@@ -82,6 +83,11 @@ class Fields:
         """Return the uploaded parts called any of `names`."""
         self._known.update(names)
         return [part for name in names for part in self._files.get(name, ())]
+
+    def refuse_text(self, name: str) -> None:
+        """Raise OptionError for a member that must be a file and came as text."""
+        if self._values.get(name):
+            raise OptionError(f"the {name} must be a file", got="text", hint="send it as a file part", param=name)
 
     def plan(self) -> Mapping[str, object] | None:
         """Return the member `plan`: an object, or text that holds one as JSON. Its members are not checked here."""
@@ -121,18 +127,24 @@ class Fields:
         """Return the members that say how the picture is finished, as EditRequest names them; raises OptionError."""
         return {"sharpen": self._number(float, "sharpen") or 0.0, "profile": self.text("profile") or "none"}
 
-    def painting(self) -> dict[str, Any]:
+    def painting(self, paints: bool) -> dict[str, Any]:
         """Return the members for models that paint, as EditRequest names them; raises OptionError.
 
-        Both names of a member are read: those of diffusers' pipelines, and the command's.
+        Both names of a member are read: those of diffusers' pipelines, and the command's. For a model that doesn't
+        paint they are checked too, but count as ignored.
         """
+        known = set(self._known)
         steps, seed = (self._number(int, *names) for names in (("num_inference_steps", "steps"), ("seed",)))
         strengths = {
             "": self._number(float, "guidance_scale", "true_cfg_scale", "guidance"),
             "image": self._number(float, "image_guidance_scale"),
         }
+        negative = self.text("negative_prompt")
+        if not paints:
+            self._known = known
+            return {}
         return {
-            "steps": steps, "seed": seed, "negative": self.text("negative_prompt"),
+            "steps": steps, "seed": seed, "negative": negative,
             "guidance": {name: strength for name, strength in strengths.items() if strength is not None},
         }
 
@@ -194,8 +206,7 @@ def from_base64(text: str, param: str) -> bytes:
 
 def mask(fields: Fields) -> bytes | None:
     """Return the mask, a file or base64, if there is one."""
-    if fields.get("mask"):
-        raise OptionError("the mask must be a file", got="text", hint="send it as a file part", param="mask")
+    fields.refuse_text("mask")
     parts, text = fields.files("mask"), fields.text("mask_base64")
     if (given := len(parts) + (text is not None)) > 1:
         raise ImageError(

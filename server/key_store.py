@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS keys (
     expires REAL, revoked REAL, previous BLOB, overlap_until REAL
 );
 CREATE TABLE IF NOT EXISTS spending (
-    id INTEGER PRIMARY KEY, key_id TEXT NOT NULL, at REAL NOT NULL, usd REAL NOT NULL
+    id INTEGER PRIMARY KEY, key_id TEXT NOT NULL, at REAL NOT NULL, usd REAL NOT NULL, job TEXT UNIQUE
 );
 CREATE INDEX IF NOT EXISTS spending_by_key ON spending (key_id, at);
 """

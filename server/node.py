@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from flask import current_app, g, request
 
 from edge_runtime.errors import RouteQueueError
 from edge_runtime.plan import Plan
-from edge_runtime.receipts import Receipt, Record
+from edge_runtime.receipts import NoRecord, Receipt, Record
 from edge_runtime.request import EditRequest, EditResult
 from edge_runtime.route import Route
 from server.access import Access
@@ -26,6 +26,8 @@ from server.tracing import UNTRACED, Tracing
 
 if TYPE_CHECKING:
     from edge_runtime.service import EditService
+
+_NO_RECORD: Final = NoRecord()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +66,14 @@ class Node:
             return self.edited(build(), admission, admission.abandoned)
 
     def edited(
-        self, wanted: EditRequest, admission: Admission, abandoned: Callable[[], bool], record: Record | None = None
+        self, wanted: EditRequest, admission: Admission, abandoned: Callable[[], bool], record: Record = _NO_RECORD
     ) -> EditResult:
         """Edit for a request that holds a place already; a job has a record."""
-        more = () if record is None else (record,)
         wanted = wanted.with_less_time(time.monotonic() - admission.began)
         try:
             result = self.access.edited(
                 wanted, admission.caller, self.service,
-                lambda allowed: self.service.edit(allowed, admission, abandoned, *more),
+                lambda allowed: self.service.edit(allowed, admission, abandoned, record), record,
             )
         except RouteQueueError as error:
             error.retry_after_seconds = admission.promise(error.retry_after_seconds or 0)
@@ -84,10 +85,12 @@ class Node:
     def resumed(
         self, provider: str, receipt: Receipt | None, wanted: EditRequest, admission: Admission, record: Record
     ) -> EditResult:
-        """Go on with a job's edit that a provider was asked for by a process that has ended."""
+        """Go on with a job's edit that a provider was asked for before."""
         with admission.away() if provider in self.service.remotes else nullcontext():
-            result = self.service.resumed(provider, receipt, wanted, admission.abandoned, record)
-        self.access.resumed(admission.caller, result)
+            result = self.access.resumed(
+                admission.caller,
+                lambda: self.service.resumed(provider, receipt, wanted, admission.abandoned, record), record,
+            )
         self.metrics.edited(result, None)
         return result
 

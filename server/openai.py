@@ -73,7 +73,7 @@ def _edit_request(fields: Fields) -> EditRequest:
         quality=max(1, _compression(fields)),
         **fields.placing(),
         **fields.finishing(),
-        **({} if abilities is None else fields.painting()),
+        **fields.painting(abilities is not None),
     )
 
 

@@ -65,12 +65,16 @@ def logged(error: Exception, request_id: str = "?") -> None:
         logger.error("request %s failed", request_id, exc_info=error)
 
 
+def message(error: NanoedgeError) -> str:
+    """Return what a client is told: which file of the node is at fault is for its operator to know."""
+    hidden = isinstance(error, StateError) and not isinstance(error, NothingKeptError)
+    return UNEXPECTED if hidden else str(error)
+
+
 def _our_error(error: NanoedgeError) -> Response:
     current_node().metrics.refused(error)
     logged(error, g.request_id)
-    # Which file of the node is at fault is for its operator to know.
-    detail = UNEXPECTED if isinstance(error, StateError) else str(error)
-    response = _answer(error.status, detail, code=error.code, param=error.param)
+    response = _answer(error.status, message(error), code=error.code, param=error.param)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, _HOPELESS):

@@ -1,7 +1,8 @@
 """What providers took for each API key, kept in the keys' database, and what a spend cap leaves.
 
 Before an edit may leave, the price is held, so that two edits at once don't spend the same dollar; afterwards the hold
-becomes the cost. A server that dies in between leaves the hold standing: the provider may have been paid.
+becomes the cost. A server that dies in between leaves the hold standing: the provider may have been paid. A job has one
+entry, however many processes work on it: whoever goes on with it takes the place of what was held or counted before.
 """
 
 from __future__ import annotations
@@ -36,13 +37,14 @@ class Spending:
         with self._locked() as connection:
             return self._spent(connection, key_id)
 
-    def hold(self, key: ApiKey, usd: float) -> tuple[int, float]:
-        """Hold up to `usd` of what the caps leave; returns the hold and how much it is."""
+    def hold(self, key: ApiKey, usd: float, job: str | None = None) -> tuple[int, float]:
+        """Hold up to `usd` of what the caps leave, a job's in place of its earlier one; returns it and how much."""
         with self._locked() as connection:
             connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM spending WHERE job = ?", (job,))
             held = min(usd, _left(key, *self._spent(connection, key.id)))
             row = connection.execute(
-                "INSERT INTO spending (key_id, at, usd) VALUES (?, ?, ?)", (key.id, self._clock(), held)
+                "INSERT INTO spending (key_id, at, usd, job) VALUES (?, ?, ?, ?)", (key.id, self._clock(), held, job)
             ).lastrowid
             connection.execute("COMMIT")
         return int(row or 0), held
@@ -59,12 +61,20 @@ class Spending:
             else:
                 connection.execute("DELETE FROM spending WHERE id = ?", (hold,))
 
-    def add(self, key_id: str, usd: float) -> None:
-        """Count what was spent without a hold, and forget what is older than a year."""
+    def add(self, key_id: str, usd: float, job: str | None = None) -> None:
+        """Count what was spent, for a job instead of what it held, and forget what is older than a year."""
         with self._locked() as connection:
             now = self._clock()
-            connection.execute("INSERT INTO spending (key_id, at, usd) VALUES (?, ?, ?)", (key_id, now, usd))
+            connection.execute(
+                "INSERT INTO spending (key_id, at, usd, job) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (job) DO UPDATE SET usd = excluded.usd", (key_id, now, usd, job),
+            )
             connection.execute("DELETE FROM spending WHERE at < ?", (now - _KEPT_SECONDS,))
+
+    def drop(self, job: str) -> None:
+        """Give back what a job held: its provider refused it."""
+        with self._locked() as connection:
+            connection.execute("DELETE FROM spending WHERE job = ?", (job,))
 
     def seconds_to_more(self, key: ApiKey) -> int:
         """Return in how many seconds a cap that is in force is counted anew."""

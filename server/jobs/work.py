@@ -25,7 +25,7 @@ from server.jobs.job import Job, Outcome, State, Wanted
 from server.jobs.record import JobRecord
 from server.jobs.store import JobStore
 from server.node import Node
-from server.problems import UNEXPECTED, logged
+from server.problems import UNEXPECTED, logged, message
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,8 @@ class Work:
             try:
                 told["address"] = self.node.results.put(job.caller, result.image, result.media_type)
             except StateError as error:  # what was made and perhaps paid for must not be lost for that
-                told["warnings"] = [*told["warnings"], f"the result has no address: {error}"]
+                logged(error, job.id)
+                told["warnings"] = [*told["warnings"], f"the result has no address: {message(error)}"]
         return Outcome(state=State.READY, told=told, picture=result.image)
 
 
@@ -111,5 +112,5 @@ def _failed(error: Exception) -> Outcome:
 
 def _error(error: Exception) -> Mapping[str, Any]:
     if isinstance(error, NanoedgeError):
-        return {"status": error.status, "code": error.code, "message": str(error), "param": error.param}
+        return {"status": error.status, "code": error.code, "message": message(error), "param": error.param}
     return {"status": 500, "code": "internal_error", "message": UNEXPECTED, "param": None}

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,11 @@ import skimage
 from click.testing import CliRunner
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
-from waitress import wasyncore
-from waitress.server import create_server
 
 from mobile_export.cli import export_command
 from server.app import create_app
 from tests.server.darkroom import Darkroom
+from tests.server.served import served
 from tests.server.started import Started, started_server
 
 PHOTOS = Path(skimage.__file__).parent / "data"
@@ -103,23 +101,9 @@ def _note_strangers(visit: Visit, asked: str, own: str) -> None:
 def darkroom() -> Iterator[tuple[str, Darkroom]]:
     """A server in this process whose model can be held still: its address, and the model."""
     service = Darkroom()
-    channels: dict[int, Any] = {}
-    server = create_server(create_app(service), map=channels, host="127.0.0.1", port=0)
-    stopping = threading.Event()
-
-    def serve() -> None:
-        while not stopping.is_set():
-            wasyncore.loop(timeout=1, use_poll=True, map=channels, count=1)
-        wasyncore.close_all(channels)  # by the thread that watches them: another would pull files from under it
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    yield f"http://127.0.0.1:{server.effective_port}", service
-    service.close()
-    stopping.set()
-    server.pull_trigger()
-    thread.join(5)
-    server.task_dispatcher.shutdown()
+    with served(create_app(service)) as url:
+        yield url, service
+        service.close()
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from edge_runtime.errors import UnknownModelError
 from edge_runtime.images import decode, encode
 from edge_runtime.limits import Limits
 from edge_runtime.plan import Edit, Plan, Vocabulary, parse_plan
+from edge_runtime.receipts import Record
 from edge_runtime.remote import Remote
 from edge_runtime.request import EditRequest, EditResult
 from server.admission import Admission
@@ -81,7 +82,7 @@ class Darkroom:
         edits = tuple(edit for word, edit in WORDS.items() if word in instruction.lower())
         return Plan(edits=edits, beyond=0.04 if edits else 0.93)
 
-    def edit(self, request: EditRequest, queue: Admission, abandoned: Callable[[], bool]) -> EditResult:
+    def edit(self, request: EditRequest, queue: Admission, abandoned: Callable[[], bool], record: Record) -> EditResult:
         with queue.turn():
             return self._edited(request)
 

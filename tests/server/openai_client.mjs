@@ -44,6 +44,23 @@ seen.failures = {
   egress: await failure(() => asked({ model: "central", fallback: "only" }, { headers: { Authorization: `Bearer ${slowKey}` } })),
 };
 
+// Twice at once under one key: one of them is told 409 until the other has its answer, and then gets the same one.
+seen.once = { statuses: [], answers: [], replayed: [] };
+const noted = async (...call) => {
+  const response = await fetch(...call);
+  seen.once.statuses.push(response.status);
+  return response;
+};
+const patient = new OpenAI({ baseURL, apiKey: key, maxRetries: 9, fetch: noted });
+const wish = { prompt: "replace the cup with a slow cat", model: "central", fallback: "only" };
+const twice = [1, 2].map(async () => patient.images
+  .edit({ image: await photo(), ...wish }, { headers: { "Idempotency-Key": "one" } }).withResponse());
+for (const { data, response } of await Promise.all(twice)) {
+  seen.once.answers.push(data.data[0].b64_json);
+  seen.once.replayed.push(response.headers.get("idempotency-replayed"));
+}
+seen.once.answers = new Set(seen.once.answers).size;
+
 // One a second: the second and third are refused with 429 first, and come through as the client waits as it is told.
 const slow = new OpenAI({ baseURL, apiKey: slowKey, maxRetries: 3 });
 await new Promise((resolve) => setTimeout(resolve, 1100));

@@ -201,6 +201,22 @@ def test_a_hold_becomes_what_was_spent_and_outlives_the_process(tmp_path: Path, 
     second.close()
 
 
+def test_a_job_has_one_entry_whoever_works_on_it(tmp_path: Path, clock: Clock) -> None:
+    first, second = Spending(tmp_path, clock), Spending(tmp_path, clock)
+    key = capped(usd_per_day=1.0)
+    assert first.hold(key, 0.6, "job")[1] == second.hold(key, 0.6, "job")[1] == 0.6, "its own hold is not in its way"
+    assert second.spent("a")[0] == pytest.approx(0.6)
+    for _ in range(2):
+        second.add("a", 0.5, "job")
+    second.add("a", 0.1)
+    second.add("a", 0.1)
+    assert first.spent("a")[0] == pytest.approx(0.7)
+    first.drop("job")
+    assert second.spent("a")[0] == pytest.approx(0.2)
+    first.close()
+    second.close()
+
+
 def test_a_bucket_fills_evenly(clock: Clock) -> None:
     buckets, rate = Buckets(clock), Rate.parse("6/min")
     assert [buckets.take("a", rate)[0] for _ in range(7)] == [True] * 6 + [False]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from mobile_export.npm_package import NpmPackage
 from server.key_store import KeyStore
 from server.keys import Rate, Rule
-from tests.providers.origin import started
+from tests.providers.origin import Asked, Origin, Reply, started
 from tests.providers.protocols import KEY, PROTOCOLS
 from tests.server.started import started_server
 
@@ -21,6 +22,9 @@ OPENAI = NpmPackage(
     name="openai", version="6.30.1",
     integrity="sha512-5bkK9GoQMd8j4a0TeY95AIC7FtGP38HlfO+YvRq4TkEndHLI1iR8ct9wajmsAMw+G/QcPOZnqzhhsUT2GKUWkA==",
 )
+SLOW = b"slow"
+"""In a wish: the provider takes some seconds."""
+SECONDS = 4.0
 SCRIPT = Path(__file__).with_name("openai_client.mjs")
 JPEG, PNG = "ffd8ffe0", "89504e47"
 
@@ -28,6 +32,12 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not (shutil.which("node") and shutil.which("npm")), reason="node and npm are not installed"),
 ]
+
+
+def answer(server: Origin, asked: Asked) -> Reply:
+    """What the provider answers, late where the wish says so."""
+    reply = PROTOCOLS["openai"].answer(server, asked)
+    return replace(reply, seconds=SECONDS) if SLOW in asked.body else reply
 
 
 @pytest.fixture
@@ -40,7 +50,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: bytes) -> dict[
     _, key = store.create("free", Rule(providers=None))
     _, slow_key = store.create("slow", Rule(rate=Rate(count=1, seconds=1)))
     store.close()
-    with started(PROTOCOLS["openai"].answer) as origin, OPENAI.opened() as package:
+    with started(answer) as origin, OPENAI.opened() as package:
         shutil.copytree(package, tmp_path / "node_modules" / "openai")
         entry = {"name": "central", "kind": "openai-compatible", "base_url": f"{origin.url}/v1", "model": "painter",
                  "key_env": "CENTRAL_KEY"}  # fmt: skip
@@ -52,6 +62,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: bytes) -> dict[
                 cwd=tmp_path, capture_output=True, text=True, timeout=120,
             )
     assert ended.returncode == 0, ended.stderr
+    assert len([one for one in origin.submissions if SLOW in one.body]) == 1
     found: dict[str, Any] = json.loads(ended.stdout)
     return found
 
@@ -75,3 +86,6 @@ def test_edits_events_errors_and_retries(seen: dict[str, Any]) -> None:
     }
     assert all(one["id"] for one in seen["failures"].values()), "each names its request"
     assert 1.5 < seen["seconds"] < 30
+    statuses = seen["once"]["statuses"]
+    assert 409 in statuses and sorted(statuses)[:2] == [200, 200] and set(statuses) == {200, 409}
+    assert seen["once"]["answers"] == 1 and sorted(map(str, seen["once"]["replayed"])) == ["None", "true"]

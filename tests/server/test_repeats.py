@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -15,9 +17,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from edge_runtime.errors import RepeatError, ReusedKeyError
-from server.caller import set_caller
+from server.app import create_app
 from server.repeats import KEEP_SECONDS, MAX_ANSWERS, Answer, Answers
 from tests.server.darkroom import Darkroom
+from tests.server.keyed import keyed
+from tests.server.served import served
 from tests.server.started import Started
 
 KEY = {"Idempotency-Key": "k"}
@@ -75,32 +79,37 @@ def test_what_failed_runs_again(client: FlaskClient, darkroom: Darkroom, photo: 
     assert edit(client, photo, KEY).status_code == 200, "a failure binds the key to nothing"
 
 
+@pytest.fixture
+def guarded(darkroom: Darkroom, tmp_path: Path) -> Iterator[Flask]:
+    """A node that can have keys."""
+    app = create_app(darkroom, {"state": tmp_path / "state"})  # type: ignore[arg-type]
+    yield app
+    app.extensions["nanoedge"].access.close()
+
+
 @pytest.mark.parametrize(
-    ("headers", "caller", "runs"),
+    ("headers", "known", "runs"),
     [
-        (({}, {}), "", 2),  # anybody, who may be two people: a second wish
-        (({}, {}), "key-1", 1),
-        (({}, {"Cache-Control": "no-cache"}), "key-1", 2),
-        ((FIRST, AGAIN), "", 1),
-        ((FIRST, FIRST), "", 2),
-        ((FIRST, FIRST), "key-1", 1),
-        ((FIRST, AGAIN), "key-1", 1),
+        (({}, {}), False, 2),  # anybody, who may be two people: a second wish
+        (({}, {}), True, 1),
+        (({}, {"Cache-Control": "no-cache"}), True, 2),
+        ((FIRST, AGAIN), False, 1),
+        ((FIRST, FIRST), False, 2),
+        ((FIRST, FIRST), True, 1),
+        ((FIRST, AGAIN), True, 1),
     ],
 )
 def test_without_a_key(
-    app: Flask, darkroom: Darkroom, photo: bytes, headers: tuple[dict[str, str], ...], caller: str, runs: int
+    guarded: Flask, darkroom: Darkroom, photo: bytes, headers: tuple[dict[str, str], ...], known: bool, runs: int
 ) -> None:
-    if caller:
-        app.before_request(lambda: set_caller(caller))
-    answers = [edit(app.test_client(), photo, one) for one in headers]
+    client = keyed(guarded) if known else guarded.test_client()
+    answers = [edit(client, photo, one) for one in headers]
     assert [answer.status_code for answer in answers] == [200, 200] and darkroom.edits == runs
 
 
-def test_callers_do_not_see_each_others_answers(app: Flask, darkroom: Darkroom, photo: bytes) -> None:
-    names = iter(("key-1", "key-2"))
-    app.before_request(lambda: set_caller(next(names)))
-    for _ in range(2):
-        assert "Idempotency-Replayed" not in edit(app.test_client(), photo, KEY).headers
+def test_callers_do_not_see_each_others_answers(guarded: Flask, darkroom: Darkroom, photo: bytes) -> None:
+    for client in (keyed(guarded), keyed(guarded)):
+        assert "Idempotency-Replayed" not in edit(client, photo, KEY).headers
     assert darkroom.edits == 2
 
 
@@ -121,6 +130,33 @@ def test_the_openai_client_that_lost_the_answer_gets_it(running: Started, photo:
         first = client.images.with_raw_response.edit(**asked)  # type: ignore[call-overload]
         again = client.images.with_raw_response.edit(**asked, extra_headers=AGAIN)  # type: ignore[call-overload]
     assert again.headers["Idempotency-Replayed"] == "true" and first.content == again.content
+
+
+def test_the_openai_client_asks_again_while_it_is_worked_on(
+    guarded: Flask, darkroom: Darkroom, photo: bytes
+) -> None:
+    """Its own tries wait as the 409 says; the model is held still until it was told so once."""
+    statuses: list[int] = []
+
+    def told(response: Any) -> None:
+        statuses.append(response.status_code)
+        if response.status_code == RepeatError.status:
+            darkroom.gate.set()
+
+    darkroom.gate.clear()
+    with (
+        served(guarded) as url, ThreadPoolExecutor(1) as pool,
+        openai.OpenAI(
+            base_url=f"{url}/v1", api_key="none", max_retries=5,
+            http_client=openai.DefaultHttpxClient(event_hooks={"response": [told]}),
+        ) as client,
+    ):
+        asked: dict[str, Any] = {"image": ("p.jpg", photo), "prompt": "warmer", "extra_headers": KEY}
+        first = pool.submit(client.images.with_raw_response.edit, **asked)
+        assert darkroom.started.wait(10)
+        again = client.images.with_raw_response.edit(**asked)
+        assert again.content == first.result(20).content and again.headers["Idempotency-Replayed"] == "true"
+    assert statuses[0] == 409 and statuses[-1] == 200 and darkroom.edits == 1
 
 
 class Clock:

@@ -24,10 +24,10 @@ from PIL import Image
 
 from edge_runtime.errors import GoneError, OptionError, StateError, UnknownError
 from server.app import create_app
-from server.caller import set_caller
 from server.results import LINK_SECONDS, Results
 from server.sealing import MASTER_KEY
 from tests.server.darkroom import Darkroom
+from tests.server.keyed import keyed
 from tests.server.started import ROOT, Started, command
 
 Made = Callable[..., FlaskClient]
@@ -39,6 +39,7 @@ def made(tmp_path: Path, darkroom: Darkroom) -> Iterator[Made]:
 
         def make(**config: Any) -> FlaskClient:
             app = create_app(darkroom, {"state": tmp_path / "state", **config})  # type: ignore[arg-type]
+            stack.callback(app.extensions["nanoedge"].access.close)
             stack.callback(lambda: app.extensions["nanoedge.jobs"].stop(5))
             return app.test_client()
 
@@ -121,9 +122,7 @@ def test_links_expire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_addresses_are_their_callers(made: Made, photo: bytes) -> None:
-    anna, berta = made(), made()
-    anna.application.before_request(lambda: set_caller("anna"))
-    berta.application.before_request(lambda: set_caller("berta"))
+    anna, berta = keyed(made().application), keyed(made().application)
     address = edit(anna, image_base64=base64.b64encode(photo).decode(), instructions="warmer", store=True)["address"]
     assert berta.post("/edit", json={"parent": address, "instructions": "warmer"}).status_code == 404
     assert edit(anna, parent=address, instructions="warmer")["address"]

@@ -173,3 +173,25 @@ def test_models_say_what_plans_are_made_of(client: FlaskClient) -> None:
     assert (warmth["low"], warmth["high"], warmth["regions"][0]) == (-1.0, 1.0, "all")
     assert warmth["label"]["de"] == "Wärme" and warmth["unit"]
     assert vocabulary["colors"]["white"] == "#ffffff"
+
+
+@pytest.mark.parametrize("path", ["/edit", "/v1/images/edits"])
+def test_a_part_without_a_readable_name_is_ignored(client: FlaskClient, photo: bytes, path: str) -> None:
+    parts = [
+        (b'name="\\"', b"x"), (b'name="\\"; filename="x"', b"x"), (b'name="image"; filename="p.jpg"', photo),
+        (b'name="instructions"', b"warmer"), (b'name="prompt"', b"warmer"),
+    ]
+    body = b"".join(b"--x\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % part for part in parts) + b"--x--\r\n"
+    answer = client.post(
+        path, data=body, content_type="multipart/form-data; boundary=x", headers={"Idempotency-Key": "k"}
+    )
+    assert answer.status_code == 200, answer.text
+    assert "unknown field ignored: " in answer.get_json()["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("guidance_scale", "much"), ("seed", "0.5"), ("steps", "x"), ("reference", "text")]
+)
+def test_what_only_other_models_use_is_checked_too(client: FlaskClient, photo: bytes, name: str, value: str) -> None:
+    form = {"image": (BytesIO(photo), "p.jpg"), "instructions": "warmer", name: value}
+    assert client.post("/edit", data=form).status_code == 400

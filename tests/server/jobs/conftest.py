@@ -32,6 +32,7 @@ def made(service: EditService, tmp_path: Path) -> Iterator[Made]:
 
         def make(given: EditService = service, **config: Any) -> FlaskClient:
             app = create_app(given, {"state": tmp_path / "state", **config})
+            stack.callback(app.extensions["nanoedge"].access.close)
             stack.callback(lambda: app.extensions["nanoedge.jobs"].stop(20))
             return app.test_client()
 

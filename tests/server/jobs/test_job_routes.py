@@ -16,10 +16,10 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from server.caller import set_caller
 from server.jobs.database import FILE
 from server.sealing import MASTER_KEY
 from tests.server.jobs.conftest import Made, ended
+from tests.server.keyed import keyed
 from tests.server.started import ROOT, command
 
 JOBS = "/v1/edits/jobs"
@@ -68,7 +68,7 @@ def test_the_same_request_makes_one_job(client: FlaskClient, photo: bytes) -> No
 
 
 def test_the_same_body_of_a_known_caller_makes_one_job(client: FlaskClient, photo: bytes) -> None:
-    client.application.before_request(lambda: set_caller("key-1"))
+    client = keyed(client.application)
     known = post(client, photo).get_json()["id"]
     assert post(client, photo).get_json()["id"] == known
     assert post(client, photo, headers={"Cache-Control": "no-cache"}).get_json()["id"] != known
@@ -132,15 +132,13 @@ def test_a_job_waits_while_the_lane_is_full(made: Made, photo: bytes) -> None:
 
 
 def test_unknown_foreign_and_expired_jobs(made: Made, tmp_path: Path, photo: bytes) -> None:
-    client = made(keep_seconds=0.5)
-    client.application.before_request(lambda: set_caller("anna"))
+    client = keyed(made(keep_seconds=0.5).application)
     url = post(client, photo).get_json()["polling_url"]
     ended(client, url)
     assert client.get(f"{JOBS}/{'0' * 32}").status_code == 404
     jobs = client.application.extensions["nanoedge.jobs"]
     jobs.stop(10)
-    stranger = made()
-    stranger.application.before_request(lambda: set_caller("berta"))
+    stranger = keyed(made().application)
     answers = (stranger.get(url), stranger.post(f"{url}/cancel"), stranger.get(f"{url}/result"))
     assert [answer.status_code for answer in answers] == [404] * 3
     with closing(sqlite3.connect(tmp_path / "state" / FILE)) as connection, connection:
@@ -185,3 +183,16 @@ def test_a_server_does_not_start_on_jobs_of_a_newer_version(tmp_path: Path) -> N
     arguments = command("--port", "0", "--state", str(tmp_path))
     ended = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert ended.returncode == 12 and ended.stderr.count("\n") == 1 and "newer nanoedge" in ended.stderr
+
+
+def test_a_place_that_fails_is_the_operators_business(client: FlaskClient, tmp_path: Path, photo: bytes) -> None:
+    """The picture was made, so it is not lost; which file is at fault stands in the log alone."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "results").write_text("in the way")
+    told = ended(client, post(client, photo, store="true").get_json()["polling_url"])
+    assert told["status"] == "Ready" and "address" not in told["result"], told
+    (warning,) = told["result"]["warnings"]
+    assert "no address" in warning and str(tmp_path) not in warning
+    form = {"image": (BytesIO(photo), "p.jpg"), "prompt": "warmer", "stream": "true", "store": "true"}
+    told = client.post("/v1/images/edits", data=form).text
+    assert "event: error" in told and '"code": "bad_state"' in told and str(tmp_path) not in told
