@@ -11,9 +11,11 @@ import os
 import secrets
 import stat
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from edge_runtime import plugins
+from Cryptodome.Cipher import AES
+from Cryptodome.Cipher._mode_gcm import GcmMode
+
 from edge_runtime.errors import StateError
 
 MASTER_KEY: Final = "master.key"
@@ -28,8 +30,6 @@ class Sealer:
     """Seals and opens by one master key of 32 bytes. Safe to share between threads."""
 
     def __init__(self, master: bytes) -> None:
-        self._aead: Any = plugins.library("cryptography.hazmat.primitives.ciphers.aead")
-        self._invalid: Any = plugins.library("cryptography.exceptions")
         self._master = master
 
     def new_key(self, owner: str) -> bytes:
@@ -54,29 +54,31 @@ class Sealer:
 
     def _sealed(self, key: bytes, owner: str, role: str, data: bytes) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed: bytes = self._aead.AESGCM(key).encrypt(nonce, data, _bound(owner, role))
-        return nonce + sealed
+        cipher = _cipher(key, nonce, owner, role)
+        return b"".join((nonce, *cipher.encrypt_and_digest(data)))
 
     def _opened(self, key: bytes, owner: str, role: str, sealed: bytes) -> bytes:
-        nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        nonce, text, tag = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:-_TAG_BYTES], sealed[-_TAG_BYTES:]
         try:
-            data: bytes = self._aead.AESGCM(key).decrypt(nonce, text, _bound(owner, role))
-        except (self._invalid.InvalidTag, ValueError) as error:
+            return _cipher(key, nonce, owner, role).decrypt_and_verify(text, tag)
+        except ValueError as error:
             raise StateError(
                 "something that was kept can't be opened", got=role,
                 hint=f"was it changed, or is {MASTER_KEY} another one than it was kept with?",
             ) from error
-        return data
 
 
-def _bound(owner: str, role: str) -> bytes:
-    return f"{owner}:{role}".encode()
+def _cipher(key: bytes, nonce: bytes, owner: str, role: str) -> GcmMode:
+    """Return AES-GCM for one part, which is bound to its owner and role."""
+    cipher = AES.new(key, AES.MODE_GCM, nonce=nonce, mac_len=_TAG_BYTES)
+    cipher.update(f"{owner}:{role}".encode())
+    return cipher
 
 
 def sealer_in(state: Path) -> Sealer:
     """Return the sealer of a state folder, whose master key is made there, readable for its owner alone, if missing.
 
-    Raises StateError for a key of another length or that others may read, and MissingExtraError.
+    Raises StateError for a key of another length or that others may read.
     """
     path = state / MASTER_KEY
     try:

@@ -5,6 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from typing import Final
+
+import pytest
+
+SOURCE_ALONE: Final = pytest.mark.skipif(
+    "NANOEDGE_COMMAND" in os.environ, reason="needs a library that the binary is built without"
+)
 
 
 def program() -> list[str]:

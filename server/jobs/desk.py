@@ -42,7 +42,7 @@ class Jobs:
     """Safe to share between threads. Whoever makes it must `stop` it."""
 
     def __init__(self, node: Node) -> None:
-        """Go on with what an earlier process left, if it left anything; raises StateError or MissingExtraError."""
+        """Go on with what an earlier process left, if it left anything; raises StateError."""
         self._node, self._lock = node, threading.Lock()
         self._open: _Open | None = None
         if node.config.state is not None and (node.config.state / FILE).exists():

@@ -27,6 +27,7 @@ from server.key_store import KeyStore
 from server.keys import Rule
 from server.logs import JsonLines
 from server.tracers.otlp import OtlpTracing
+from tests.program import SOURCE_ALONE
 from tests.server.darkroom import Darkroom
 from tests.server.started import ROOT, started_server
 
@@ -152,6 +153,7 @@ def collector() -> Iterator[tuple[str, list[bytes]]]:
         server.shutdown()
 
 
+@SOURCE_ALONE
 def test_a_started_server_sends_its_traces(photo: bytes) -> None:
     with collector() as (url, got):
         with started_server("--traces", url) as server:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import closing
 from io import BytesIO
@@ -162,17 +161,6 @@ def test_a_job_that_ends_the_process_each_time_is_given_up(made: Made, tmp_path:
         connection.execute("UPDATE jobs SET attempts = 3, state = 'Processing', owner = 'dead', lease_until = 1")
     told = ended(made(), url)
     assert told["error"]["code"] == "engine_failed" and "ended 3 times" in told["error"]["message"]
-
-
-def test_without_the_extra_the_answer_says_what_to_install(
-    made: Made, photo: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = made()
-    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
-    for path in (JOBS, "/edit"):
-        answer = post(client, photo, path, store="true")
-        assert answer.status_code == 501 and "pip install 'nanoedge[jobs]'" in answer.get_json()["detail"]
-    assert post(client, photo, "/edit").status_code == 200
 
 
 def test_a_server_does_not_start_on_jobs_of_a_newer_version(tmp_path: Path) -> None:
