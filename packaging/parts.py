@@ -85,7 +85,7 @@ def _distribution(found: importlib.metadata.Distribution) -> Part:
     texts = [
         Path(str(file.locate())).read_text(encoding="utf-8", errors="replace")
         for file in found.files or ()
-        if file.name.lower().startswith(_LICENCE_NAMES) and file.suffix in ("", ".txt", ".md", ".APACHE", ".BSD")
+        if file.name.lower().startswith(_LICENCE_NAMES) and file.suffix in ("", ".txt", ".md", ".rst", ".APACHE", ".BSD")
     ]
     if not texts and "apache" in licence.lower():  # some wheels name it and leave the text out
         texts = [_APACHE.read_text(encoding="utf-8")]
