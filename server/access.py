@@ -94,7 +94,7 @@ class Access:
         if not secret:
             raise AccessError(
                 "this server wants an API key", allowed="Authorization: Bearer KEY, or X-Api-Key: KEY",
-                hint="nanoedge keys create makes one", code="key_missing",
+                hint="make one with: nanoedge keys create", code="key_missing",
             )
         key = self.keys.check(secret)
         if scope not in key.rule.scopes:

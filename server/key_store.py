@@ -159,7 +159,7 @@ class KeyStore:
     def _known(self, key_id: str) -> ApiKey:
         key = self.get(key_id)
         if key is None:
-            raise OptionError("there is no such key", got=key_id, hint="nanoedge keys list shows them")
+            raise OptionError("there is no such key", got=key_id, hint="list them with: nanoedge keys list")
         return key
 
     def _rows(self, statement: str, *values: object) -> list[tuple[object, ...]]:

@@ -84,7 +84,7 @@ class Address:
         raise OptionError(
             f"this address can be reached from other machines, {lack}",
             got=self.host, allowed="127.0.0.1, ::1, localhost",
-            hint="nanoedge keys create makes keys, and --behind-proxy says that a proxy in front ends TLS; "
+            hint="make keys with nanoedge keys create, then --behind-proxy says that a proxy in front ends TLS; "
             "--insecure-public lets in everybody who can reach it",
         )
 
