@@ -184,7 +184,9 @@ def test_in_this_browser_and_undone(installed: Installed, site: str) -> None:
     installed.wait_for("button", "Undo")
     installed.page.keyboard.press("Enter")  # it has the focus
     installed.wait_for("button", "Redo")
-    assert installed.page.evaluate("document.getElementById('portrait').currentSrc") == f"{site}/portrait.png"
+    # empty until the picture is loaded again
+    shown = "address => document.getElementById('portrait').currentSrc === address"
+    installed.page.wait_for_function(shown, arg=f"{site}/portrait.png")
     installed.page.keyboard.press("Enter")
     installed.wait_for("button", "Undo")
     assert psnr_db(over_grey(installed.picture()), wanted) >= 40
