@@ -15,6 +15,7 @@ from typing import Final
 OURS: Final = "nanoedge"
 _BOOTLOADER: Final = "pyinstaller"  # its start program and its importers are in every binary
 _LICENCE_NAMES: Final = ("licen", "copying", "notice", "thirdparty")
+_LICENCE_ENDINGS: Final = ("", ".txt", ".md", ".rst", ".APACHE", ".BSD")
 _APACHE: Final = Path(__file__).parents[1] / "LICENSE"
 
 
@@ -85,7 +86,7 @@ def _distribution(found: importlib.metadata.Distribution) -> Part:
     texts = [
         Path(str(file.locate())).read_text(encoding="utf-8", errors="replace")
         for file in found.files or ()
-        if file.name.lower().startswith(_LICENCE_NAMES) and file.suffix in ("", ".txt", ".md", ".rst", ".APACHE", ".BSD")
+        if file.name.lower().startswith(_LICENCE_NAMES) and file.suffix in _LICENCE_ENDINGS
     ]
     if not texts and "apache" in licence.lower():  # some wheels name it and leave the text out
         texts = [_APACHE.read_text(encoding="utf-8")]
