@@ -54,12 +54,6 @@ def load(kind: str, name: str) -> Any:
     return getattr(module, exposed)
 
 
-def library(module: str) -> Any:
-    """Return a module of a library that an extra brings; raises MissingExtraError when it is not installed."""
-    with _explained(module):
-        return importlib.import_module(module)
-
-
 def has(module: str) -> bool:
     """Return whether the top-level package of a module is installed, or part of this frozen program."""
     return importlib.util.find_spec(module.partition(".")[0]) is not None

@@ -50,8 +50,9 @@ def photo() -> bytes:
 @pytest.fixture(scope="session")
 def debian(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a Debian 12 with its base packages only."""
-    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
-        pytest.skip("needs root and debootstrap")
+    if os.geteuid() != 0:
+        pytest.skip("only root makes a Debian to change into")
+    assert shutil.which("debootstrap"), "debootstrap is not installed (Debian: apt install debootstrap)"
     root = tmp_path_factory.mktemp("debian")
     command = ["debootstrap", "--variant=minbase", "bookworm", str(root)]
     subprocess.run(command, check=True, capture_output=True, timeout=590)
