@@ -305,5 +305,7 @@ def test_killed_at_random_moments_every_job_ends_once(
             unsure = told[job]["status"] == "Error" and told[job]["error"]["code"] == "provider_unsure"
             assert unsure or (told[job]["status"] == "Ready" and picture(server, job))
     submitted = Counter(asked.headers["idempotency-key"] for asked in origin.submissions)
-    assert set(submitted) == set(remote) and set(submitted.values()) == {1}
+    assert set(submitted) <= set(remote) and set(submitted.values()) == {1}
+    # A server killed just before it asks can't tell afterwards that it didn't: such a job is unsure as well.
+    assert {job for job in remote if told[job]["status"] == "Ready"} <= set(submitted)
     assert node.files() <= KEPT
