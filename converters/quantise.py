@@ -22,6 +22,7 @@ from converters.layers import precision_of
 from converters.ranges import search_ranges
 from converters.recipe import Between, Format, Granularity, Layer, LayerScheme, Recipe
 from converters.source import Arrays
+from converters.weight_rounding import round_weights
 from converters.weights import NF4_BLOCKS, quantise_weight
 from edge_runtime.errors import ConversionError
 from edge_runtime.tensors import Tensor
@@ -50,10 +51,10 @@ def quantise(
 ) -> tuple[onnx.ModelProto, str]:
     """Return the quantised graph and its precision, such as `int8` or `nf4-int8`; `fp32` if no layer fitted.
 
-    `samples` are calibration inputs, and `hard` those that a search of ranges must also do well on, without which there
-    is none; they are read only when the recipe quantises activations. `plan` has the scheme of each
-    initialiser that is to become smaller, by its name in the graph. The model given is left as it is. Raises
-    ConversionError.
+    `samples` are calibration inputs, and `hard` those that the search of ranges and the rounding of weights must also
+    do well on, without which neither is done; they are read only when the recipe quantises activations. `plan` has the
+    scheme of each initialiser that is to become smaller, by its name in the graph. The model given is left as it is.
+    Raises ConversionError.
     """
     check_expressible(recipe)
     quantised = onnx.ModelProto()
@@ -64,8 +65,11 @@ def quantise(
         assert recipe.calibration is not None  # Recipe checks it
         chosen = _chosen(samples, recipe.calibration.samples)
         quantised = _quantise_static(quantised, recipe, static, chosen)
-        if recipe.calibration.searched and (extreme := list(hard)):
+        extreme = list(hard) if recipe.calibration.wants_hard else []
+        if recipe.calibration.searched and extreme:
             search_ranges(quantised, model, [*chosen, *extreme])
+        if recipe.calibration.compensated and extreme:
+            round_weights(quantised, model, [*chosen, *extreme])
     for name in [name for name in layers if name not in static]:
         quantise_weight(quantised, name, layers[name].weights)
     return quantised, precision_of(layers.values())

@@ -168,14 +168,22 @@ class CalibrationNeed:
 
     `searched`: from there, in components that have hard samples, each is made narrower or wider while the component's
     results come nearer to those in float (ONNX alone: other targets' quantisers set their ranges themselves).
+    `compensated`: in the same components, weights of convolutions are rounded so that one makes good the error of
+    another (ONNX alone, converters/weight_rounding.py).
     """
 
     samples: int
     searched: bool = False
+    compensated: bool = False
 
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise ConversionError("calibration needs samples", got=self.samples, allowed="1 or more")
+
+    @property
+    def wants_hard(self) -> bool:
+        """Return whether hard samples are of use."""
+        return self.searched or self.compensated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
