@@ -20,6 +20,7 @@ import click
 from edge_runtime import __version__, plugins
 from edge_runtime.errors import NanoedgeError, OptionError, UnknownModelError
 from edge_runtime.route import DEFAULT_MODEL
+from edge_runtime.state import default_models
 
 if TYPE_CHECKING:
     from edge_runtime.plan import Plan
@@ -94,9 +95,9 @@ def verify(artifact: str, as_json: bool) -> None:
 
     opened = Artifact.open(artifact_folder(artifact))
     try:
-        checks = inspection.verify(opened, _progress)
+        checks = inspection.verify(opened, progress_line)
     finally:
-        _progress("")
+        progress_line("")
     if as_json:
         click.echo(json.dumps(inspection.checks_to_json(opened, checks), indent=2))
     else:
@@ -139,7 +140,7 @@ def main() -> None:
         sys.exit(130)
 
 
-def _progress(line: str) -> None:
+def progress_line(line: str) -> None:
     """Show a line on stderr; a terminal shows only the last one, and an empty line clears it there."""
     if sys.stderr.isatty():
         click.echo(f"\r{line:<79}\r", nl=False, err=True)
@@ -147,16 +148,22 @@ def _progress(line: str) -> None:
         click.echo(line, err=True)
 
 
-def artifact_folder(model: str) -> Path:
-    """Return the folder of a model given by name or folder; raises UnknownModelError."""
-    from edge_runtime.editor import EMBEDDED
+def artifact_folder(model: str, store: Path | None = None) -> Path:
+    """Return the folder of a model: a folder itself, or NAME or NAME@VERSION of the store; raises UnknownModelError.
 
-    if model == DEFAULT_MODEL:
-        return EMBEDDED
-    if Path(model).is_dir():
+    `store` is the folder of that, by default the one in the folder for state.
+    """
+    from edge_runtime.store.layout import Store
+
+    if model != DEFAULT_MODEL and Path(model).is_dir():
         return Path(model)
-    allowed = f"{DEFAULT_MODEL}, or the folder of an artifact"
-    raise UnknownModelError("there is no such model", got=model, allowed=allowed)
+    try:
+        return Store(store or default_models()).find(model).folder
+    except UnknownModelError as error:
+        if "@" in model:
+            raise
+        hint = "or the folder of an artifact; nanoedge models pull brings others into the store"
+        raise UnknownModelError("there is no such model", got=model, allowed=f"{DEFAULT_MODEL}, {hint}") from error
 
 
 def read_file(path: Path) -> bytes:

@@ -1,9 +1,13 @@
-"""Where a node keeps what outlives its process: API keys, jobs, their pictures."""
+"""Where a node keeps what outlives its process: API keys, jobs, their pictures, models."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
+
+MODELS: Final = "models"
+"""The model store, in the folder for state unless another place is named."""
 
 
 def default_state() -> Path:
@@ -13,3 +17,8 @@ def default_state() -> Path:
         return Path(given)
     base = os.environ.get("XDG_STATE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "nanoedge"
+
+
+def default_models() -> Path:
+    """Return where models are kept: a folder in `default_state`."""
+    return default_state() / MODELS
