@@ -34,7 +34,7 @@ class PublicKey:
 
     def __str__(self) -> str:
         """Return the identifier as minisign shows it."""
-        return self.id[::-1].hex().upper()
+        return f"{int.from_bytes(self.id, 'little'):X}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from urllib3.response import BaseHTTPResponse
 
 from edge_runtime.errors import OptionError, SourceError
 from edge_runtime.registry_login import Login
-from edge_runtime.transfer import Transfer, require, whole
+from edge_runtime.transfer import Transfer, from_offset, require, streamed, whole
 
 ARTIFACT_TYPE: Final = "application/vnd.nanoedge.model.v1"
 MANIFEST_LAYER: Final = "application/vnd.nanoedge.model.manifest.v1+json"
@@ -129,9 +129,9 @@ class Registry:
 
     def stream(self, blob: Blob, offset: int) -> Generator[bytes, None, None]:
         """Yield a blob from `offset` on; its digest is the caller's to check."""
-        with self._asked("HEAD", self._blob_url(blob)):  # a token may have expired; the stream can't ask twice
-            pass
-        return self._transfer.stream(self._blob_url(blob), offset, self._headers())
+        url = self._blob_url(blob)
+        with self._asked("GET", url, from_offset(offset)) as answer:
+            yield from streamed(answer, url, offset)
 
     def has(self, blob: Blob) -> bool:
         """Say whether the repository has a blob of this digest and size."""

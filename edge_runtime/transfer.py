@@ -68,7 +68,8 @@ class Transfer:
                     answer.drain_conn()
                 answer.close()
         except _NETWORK_ERRORS as error:
-            raise BrokenOffError(f"{host} can't be reached, or broke off", got=_words(error)) from error
+            hint = "it may have no TLS: then say --plain-http" if "WRONG_VERSION_NUMBER" in str(error) else ""
+            raise BrokenOffError(f"{host} can't be reached, or broke off", got=_words(error), hint=hint) from error
 
     def read(self, url: str, max_bytes: int, headers: Mapping[str, str] = _NO_HEADERS) -> bytes | None:
         """Return a small file, None when there is none (404); raises SourceError."""
@@ -80,14 +81,8 @@ class Transfer:
 
     def stream(self, url: str, offset: int, headers: Mapping[str, str] = _NO_HEADERS) -> Generator[bytes, None, None]:
         """Yield a file's bytes from `offset` on, by a Range where the server knows them; raises SourceError."""
-        ranged = {"Range": f"bytes={offset}-"} if offset else {}
-        with self.ask("GET", url, {**headers, **ranged}) as answer:
-            require(answer, url, 200, 206)
-            skipped = 0 if answer.status == 200 else _start(answer)
-            while chunk := answer.read(CHUNK_BYTES, decode_content=False):
-                skip = max(0, min(len(chunk), offset - skipped))
-                skipped += skip
-                yield chunk[skip:]
+        with self.ask("GET", url, {**headers, **from_offset(offset)}) as answer:
+            yield from streamed(answer, url, offset)
 
     def close(self) -> None:
         """Close the connections."""
@@ -111,6 +106,21 @@ class Transfer:
         if urlsplit(url).scheme == "https" and urlsplit(following).scheme != "https":
             raise SourceError("a redirect leads from TLS out of it, and isn't followed", got=following)
         return following
+
+
+def from_offset(offset: int) -> dict[str, str]:
+    """Return the header that asks for a file's bytes from `offset` on."""
+    return {"Range": f"bytes={offset}-"} if offset else {}
+
+
+def streamed(answer: BaseHTTPResponse, url: str, offset: int) -> Generator[bytes, None, None]:
+    """Yield the body from `offset` on, whether the server knows ranges or sent all of it; raises SourceError."""
+    require(answer, url, 200, 206)
+    skipped = 0 if answer.status == 200 else _start(answer)
+    while chunk := answer.read(CHUNK_BYTES, decode_content=False):
+        skip = max(0, min(len(chunk), offset - skipped))
+        skipped += skip
+        yield chunk[skip:]
 
 
 def require(answer: BaseHTTPResponse, url: str, *statuses: int) -> None:

@@ -54,7 +54,7 @@ def _networks(context: click.Context, option: click.Parameter, given: tuple[str,
     help="Unload a --model that nobody used for so long; 0: never.",
 )
 @click.option("--in-process", is_flag=True, hidden=True, help="Run the models without child processes.")
-@click.option("--behind-proxy", is_flag=True, help="A proxy in front ends TLS. A first API key is made if there is none.")
+@click.option("--behind-proxy", is_flag=True, help="A proxy in front ends TLS. Without API keys a first one is made.")
 @click.option("--insecure-public", is_flag=True, help="Allow an address that other machines reach, without TLS.")
 @click.option(
     "--allow-origin", "origins", multiple=True, metavar="ORIGIN",

@@ -106,7 +106,7 @@ class Store:
                 got=f"{self.folder} of format {found}", allowed=f"format {FORMAT}",
                 hint="go back to the newer nanoedge, or name another folder with --model-store", code="newer_store",
             )
-        if found != FORMAT:
+        if type(found) is not int or found != FORMAT:
             raise _broken(self.folder / _FORMAT_FILE, f"of format {found!r}")
 
     def prepare(self) -> None:
@@ -115,10 +115,11 @@ class Store:
         try:
             if not self.folder.parent.exists():
                 self.folder.parent.mkdir(mode=0o700, parents=True)  # the folder for state, where keys lie too
-            for folder in (self.folder, self._models, self.partial, self._trash):
-                folder.mkdir(exist_ok=True)
-            if not (self.folder / _FORMAT_FILE).exists():
+            self.folder.mkdir(exist_ok=True)
+            if not (self.folder / _FORMAT_FILE).exists():  # before all else: a store without it is a damaged one
                 write_whole(self.folder / _FORMAT_FILE, f'{{"format": {FORMAT}}}\n'.encode())
+            for folder in (self._models, self.partial, self._trash):
+                folder.mkdir(exist_ok=True)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
 

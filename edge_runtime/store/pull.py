@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge_runtime.artifact import Artifact, flush_folder
+from edge_runtime.artifact import flush_folder
 from edge_runtime.errors import ArtifactError, OptionError, SourceError, StateError
 from edge_runtime.manifest import MANIFEST_FILE, Component, DataFile, Manifest
 from edge_runtime.minisign import SUFFIX, PublicKey
@@ -22,7 +22,7 @@ from edge_runtime.route import DEFAULT_MODEL
 from edge_runtime.source import BrokenOffError, Source
 from edge_runtime.store.files import locked, write_whole
 from edge_runtime.store.layout import EMBEDDED_VERSION, ORIGIN_FILE, Store, Version, checked_name
-from edge_runtime.store.trust import check_signature
+from edge_runtime.store.trust import check_signature, check_whole
 
 PAUSES_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Before going on after the source broke off. Counted anew as soon as something came."""
@@ -58,8 +58,8 @@ class Wish:
 def pull(store: Store, source: Source, wish: Wish, progress: Progress = lambda done, total: None) -> Pulled:
     """Bring the artifact of a source into the store, without activating it.
 
-    What is there already, in this version unfinished or in another one, isn't fetched again; a damaged version is
-    replaced. Raises SourceError,
+    What is there already, in this version unfinished or in another one, isn't fetched again; a version that is
+    damaged, or lacks its signature, is replaced. Raises SourceError,
     ArtifactError (SignatureError), or StateError, for a full disk too; what came before that is kept for the next try.
     """
     store.prepare()
@@ -70,7 +70,7 @@ def pull(store: Store, source: Source, wish: Wish, progress: Progress = lambda d
     check_signature(encoded, signature, wish.keys)
     name = _name(wish.name or manifest.name, manifest)
     there = next((version for version in store.versions(name) if version.digest == digest), None)
-    if there is not None and _is_whole(there):
+    if there is not None and _is_usable(there, wish.keys):
         return Pulled(version=there, fetched_bytes=0)
     try:
         with locked(store.partial / f"{digest}.lock", f"the download of {name}", seconds=1.0):
@@ -223,9 +223,10 @@ class _Download:
         return target
 
 
-def _is_whole(version: Version) -> bool:
+def _is_usable(version: Version, keys: Sequence[PublicKey]) -> bool:
+    """Say whether a version that is there will do; it may be damaged, or have come without its signature."""
     try:
-        Artifact.open(version.folder)
+        check_whole(version, keys)
     except ArtifactError:
         return False
     return True
