@@ -157,13 +157,13 @@ def artifact_folder(model: str, store: Path | None = None) -> Path:
 
     if model != DEFAULT_MODEL and Path(model).is_dir():
         return Path(model)
-    try:
-        return Store(store or default_models()).find(model).folder
-    except UnknownModelError as error:
-        if "@" in model:
-            raise
-        hint = "or the folder of an artifact; nanoedge models pull brings others into the store"
-        raise UnknownModelError("there is no such model", got=model, allowed=f"{DEFAULT_MODEL}, {hint}") from error
+    found = Store(store or default_models())
+    if model.partition("@")[0] not in (names := found.names()):
+        raise UnknownModelError(
+            "there is no such model", got=model, allowed=f"{', '.join(names)}, or the folder of an artifact",
+            hint="nanoedge models pull brings others into the store",
+        )
+    return found.find(model).folder
 
 
 def read_file(path: Path) -> bytes:

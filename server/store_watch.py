@@ -49,6 +49,7 @@ class StoreWatch:
         self._stamp: tuple[object, ...] | None = None
         self._served = {DEFAULT_MODEL: EMBEDDED_VERSION}
         self._refused: dict[str, Refused] = {}
+        self._is_first_look = True
         self._own = {info.id for info in service.models()} - {DEFAULT_MODEL}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="model-store", daemon=True)
@@ -83,6 +84,7 @@ class StoreWatch:
         self._refused.pop("", None)
         for name in sorted({*names, *self._served}):
             self._follow(name)
+        self._is_first_look = False
 
     def _run(self) -> None:
         while not self._closing.wait(LOOK_SECONDS):
@@ -92,7 +94,7 @@ class StoreWatch:
                 logger.exception("the model store could not be looked at")
 
     def _follow(self, name: str) -> None:
-        """Serve a name's active version; where that can't be, keep what is served, or begin with one before it."""
+        """Serve a name's active version. Where that can't be, what is served stays; a start takes one before it."""
         self._refused.pop(name, None)
         try:
             candidates = list(self._candidates(name))
@@ -119,7 +121,7 @@ class StoreWatch:
         if active is None:
             return
         yield active
-        if name not in self._served:
+        if self._is_first_look:
             yield from self._store.previous_of(name)
 
     def _change(self, version: Version) -> None:

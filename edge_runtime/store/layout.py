@@ -93,7 +93,7 @@ class Store:
         """Raise StateError for a store of a newer nanoedge, or one that can't be read. Touches nothing."""
         try:
             text = (self.folder / _FORMAT_FILE).read_text(encoding="utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             if self._models.exists():
                 raise _broken(self.folder / _FORMAT_FILE, "is missing") from None
             return
@@ -350,7 +350,7 @@ def _version(name: str, folder: Path) -> Version:
 def _entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise _broken(folder, error.strerror) from error
