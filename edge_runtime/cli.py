@@ -108,8 +108,8 @@ def verify(artifact: str, as_json: bool) -> None:
 @click.command("plugins")
 @click.option("--json", "as_json", is_flag=True, help="Print the lists as JSON.")
 def list_plugins(as_json: bool) -> None:
-    """List what this program has: families of models, engines that run them, kinds of providers."""
-    found = {kind: plugins.names(kind) for kind in ("families", "engines", "providers")}
+    """List what this program has: families of models, engines, kinds of providers, sources that models come from."""
+    found = {kind: plugins.names(kind) for kind in ("families", "engines", "providers", "sources")}
     lines = [f"{kind:<10} {', '.join(names)}" for kind, names in found.items()]
     click.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines))
 
@@ -157,7 +157,10 @@ def artifact_folder(model: str, store: Path | None = None) -> Path:
 
     if model != DEFAULT_MODEL and Path(model).is_dir():
         return Path(model)
-    found = Store(store or default_models())
+    try:
+        found = Store(store or default_models())
+    except RuntimeError:  # a user without a home has no store
+        found = Store(Path(os.devnull))
     if model.partition("@")[0] not in (names := found.names()):
         raise UnknownModelError(
             "there is no such model", got=model, allowed=f"{', '.join(names)}, or the folder of an artifact",

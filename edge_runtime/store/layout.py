@@ -148,7 +148,7 @@ class Store:
         path = self._models / name / _ACTIVE_FILE
         try:
             found = _object(path.read_text(encoding="utf-8"), path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Pointer(EMBEDDED_VERSION if name == DEFAULT_MODEL else None)
         except OSError as error:
             raise _broken(path, error.strerror) from error

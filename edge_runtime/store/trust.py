@@ -23,7 +23,7 @@ def trusted_keys(store: Store, file: Path | None = None) -> tuple[PublicKey, ...
     path = file or store.folder / TRUSTED_KEYS
     try:
         return public_keys(path.read_text(encoding="utf-8"), path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if file is None:
             return ()
         raise OptionError("there is no file of trusted keys at this path", got=path) from None

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import secrets
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,9 @@ class Site:
     uploads: dict[str, bytes] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
     url: str = ""
+    secrets: list[str | None] = field(default_factory=list)
+    """The Authorization of each request."""
+    redirects: dict[str, str] = field(default_factory=dict)
 
     def add(self, folder: Path, prefix: str = "/model") -> str:
         """Give out a folder; returns its address."""
@@ -82,6 +86,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:  # noqa: N802 - the name that http.server looks for
         self.site.asked.append((self.command, self.path, self.headers.get("Range")))
+        self.site.secrets.append(self.headers.get("Authorization"))
+        if location := self.site.redirects.get(self.path):
+            self.answer(307, Location=location)
+            return
         data = self.site.files.get(self.path)
         self.give(data) if data is not None else self.answer(404, b"nothing here")
 
@@ -171,12 +179,15 @@ class RegistryHandler(Handler):
 
 
 @contextmanager
-def serving(handler: type[Handler] = Handler) -> Iterator[Site]:
+def serving(handler: type[Handler] = Handler, tls: ssl.SSLContext | None = None) -> Iterator[Site]:
     """Run a server on a free loopback port."""
     site = Site()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (handler,), {"site": site}))
     server.daemon_threads = True
     site.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        site.url = site.url.replace("http://127.0.0.1", "https://localhost")
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
