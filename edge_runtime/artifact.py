@@ -17,6 +17,7 @@ from typing import IO, Final, TypeVar
 
 from edge_runtime.canonical_json import MAX_JSON_BYTES
 from edge_runtime.errors import ArtifactError, NanoedgeError
+from edge_runtime.files import flush_folder
 from edge_runtime.manifest import MANIFEST_FILE, Component, DataFile, Manifest
 
 PARTIAL_SUFFIX: Final = ".partial"
@@ -298,14 +299,3 @@ def _flush(file: IO[bytes]) -> None:
 def _flush_folders(folder: Path) -> None:
     for parent, _, _ in os.walk(folder):
         flush_folder(Path(parent))
-
-
-def flush_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk: what was renamed or made in it outlives a loss of power."""
-    if os.name != "posix":  # Windows can't open a folder
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

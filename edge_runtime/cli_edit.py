@@ -70,7 +70,7 @@ def edit(
         sharpen=sharpen, profile=profile,
     )
     if model == AUTO or providers is not None:
-        result = _routed(replace(request, model=model), providers)
+        result = _routed(replace(request, model=model), providers, artifact_folder(DEFAULT_MODEL, store))
     else:
         result = _run(request, artifact_folder(model, store), output, _bytes(memory))
     write_file(output, result.image)
@@ -91,11 +91,11 @@ def _sorted(inputs: tuple[str, ...], plan: str | None) -> tuple[tuple[str, ...],
     return inputs[:-1], inputs[-1]
 
 
-def _routed(request: EditRequest, providers: Path | None) -> EditResult:
-    """Have the edit done by the embedded model or a provider, as the router says."""
+def _routed(request: EditRequest, providers: Path | None, first: Path) -> EditResult:
+    """Have the edit done by nano-banana, which is in the folder `first`, or a provider, as the router says."""
     from edge_runtime.service import open_service
 
-    service = open_service(providers=providers)
+    service = open_service(providers=providers, first=first)
     try:
         return service.edit(request)
     finally:

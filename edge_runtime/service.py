@@ -288,9 +288,9 @@ class EditService:
 
 def open_service(
     models: Sequence[Path] = (), threads: int | None = None, providers: Path | None = None,
-    workers: Workers | None = None,
+    workers: Workers | None = None, first: Path = EMBEDDED,
 ) -> EditService:
-    """Open the embedded nano-banana, the artifacts in the given folders, and the providers that a file names.
+    """Open nano-banana, `first`, the artifacts in the given folders, and the providers that a file names.
 
     With `workers` each model has a child process; without, all are opened in this one.
     """
@@ -307,7 +307,7 @@ def open_service(
         remotes = [Remote(settings, decode=decode) for settings in found.providers]
     editors: list[LocalEditor] = [
         Editor.open(path, threads=threads) if workers is None else workers.editor(path, threads)
-        for path in (EMBEDDED, *models)
+        for path in (first, *models)
     ]
     return EditService(editors, remotes, fallback, workers)
 

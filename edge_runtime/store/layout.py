@@ -25,12 +25,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from edge_runtime.artifact import flush_folder
 from edge_runtime.editor import EMBEDDED
 from edge_runtime.errors import OptionError, StateError, UnknownModelError
+from edge_runtime.files import flush_folder, hold, is_held, locked, write_whole
 from edge_runtime.manifest import MANIFEST_FILE
 from edge_runtime.route import DEFAULT_MODEL
-from edge_runtime.store.files import hold, is_held, locked, write_whole
 
 FORMAT: Final = 1
 EMBEDDED_VERSION: Final = "embedded"

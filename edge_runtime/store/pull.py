@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge_runtime.artifact import flush_folder
 from edge_runtime.errors import ArtifactError, OptionError, SourceError, StateError
+from edge_runtime.files import flush_folder, locked, write_whole
 from edge_runtime.manifest import MANIFEST_FILE, Component, DataFile, Manifest
 from edge_runtime.minisign import SUFFIX, PublicKey
 from edge_runtime.route import DEFAULT_MODEL
 from edge_runtime.source import BrokenOffError, Source
-from edge_runtime.store.files import locked, write_whole
 from edge_runtime.store.layout import EMBEDDED_VERSION, ORIGIN_FILE, Store, Version, checked_name
 from edge_runtime.store.trust import check_signature, check_whole
 

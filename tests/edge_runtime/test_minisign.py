@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def test_what_is_no_public_key_is_refused(text: str) -> None:
         public_keys(text, "keys.pub")
 
 
-@pytest.mark.skipif(shutil.which("minisign") is None, reason="the vectors above are minisign's own")
+@pytest.mark.slow  # it needs the tool, as the other long tests need theirs
 def test_what_minisign_signs_now_holds(tmp_path: Path) -> None:
     message = tmp_path / "manifest.json"
     message.write_bytes(MESSAGE)

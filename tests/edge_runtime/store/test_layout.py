@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from edge_runtime import files
 from edge_runtime.artifact import Artifact
 from edge_runtime.errors import OptionError, StateError, UnknownModelError
-from edge_runtime.store import files
 from edge_runtime.store.layout import EMBEDDED_VERSION, Store, Version
 
 Bring = Callable[..., Version]

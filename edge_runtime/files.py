@@ -1,4 +1,4 @@
-"""Files of the store: written whole and flushed to the disk, and locks between processes that end with their holder."""
+"""Files that are written whole and flushed to the disk, and locks between processes, which end with their holder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from edge_runtime.artifact import flush_folder
 from edge_runtime.errors import StateError
 
 _LOCK_SECONDS: Final = 30.0
@@ -30,6 +29,17 @@ def write_whole(path: Path, data: bytes) -> None:
         flush_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk: what was renamed or made in it outlives a loss of power."""
+    if os.name != "posix":  # Windows can't open a folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
