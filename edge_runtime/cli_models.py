@@ -18,7 +18,8 @@ from edge_runtime.state import default_models
 
 if TYPE_CHECKING:
     from edge_runtime.minisign import PublicKey
-    from edge_runtime.store.layout import Store, Version
+    from edge_runtime.store.layout import Store
+    from edge_runtime.store.version import Version
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

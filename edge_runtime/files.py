@@ -65,8 +65,11 @@ def hold(path: Path) -> Callable[[], None]:
 
 
 def is_held(path: Path) -> bool:
-    """Say whether a process has marked the file as in use."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Say whether a process has marked the file as in use; one that isn't there is in nobody's."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
     try:
         return not _taken(descriptor, alone=True)
     finally:

@@ -16,8 +16,9 @@ from edge_runtime.errors import NanoedgeError, OptionError
 from edge_runtime.local import LocalEditor
 from edge_runtime.route import DEFAULT_MODEL
 from edge_runtime.service import EditService
-from edge_runtime.store.layout import EMBEDDED_VERSION, Store, Version
+from edge_runtime.store.layout import Store
 from edge_runtime.store.trust import check_named, trusted_keys
+from edge_runtime.store.version import EMBEDDED_VERSION, Version
 
 logger = logging.getLogger(__name__)
 

@@ -13,71 +13,36 @@ A version appears by one rename, and an active version changes by one rename: no
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from edge_runtime.editor import EMBEDDED
-from edge_runtime.errors import OptionError, StateError, UnknownModelError
+from edge_runtime.errors import StateError, UnknownModelError
 from edge_runtime.files import flush_folder, hold, is_held, locked, write_whole
 from edge_runtime.manifest import MANIFEST_FILE
 from edge_runtime.route import DEFAULT_MODEL
+from edge_runtime.store.version import (
+    EMBEDDED_VERSION,
+    SHOWN_DIGITS,
+    Pointer,
+    Version,
+    checked_name,
+    damaged,
+    is_digest,
+    is_name,
+    json_object,
+)
 
 FORMAT: Final = 1
-EMBEDDED_VERSION: Final = "embedded"
-"""The version of nano-banana that comes with the program. It is always there, and active until another one is."""
-
 TRUSTED_KEYS: Final = "trusted.pub"
-ORIGIN_FILE: Final = ".origin.json"
-SHOWN_DIGITS: Final = 12
-"""Of a digest: the version as it stands in results and in /v1/models."""
-
 _FORMAT_FILE, _LOCK_FILE, _ACTIVE_FILE = "store.json", "lock", "active.json"
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_LEAST_DIGITS: Final = 4
-_KEPT_VERSIONS: Final = 16
 _STALE_SECONDS: Final = 7 * 86_400.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
-    """One version of a model. `digest` is that of its manifest, or EMBEDDED_VERSION. `since` is in seconds."""
-
-    name: str
-    digest: str
-    folder: Path
-    origin: str = ""
-    since: float = 0.0
-
-    @property
-    def short(self) -> str:
-        """Return what people call it by."""
-        return self.digest[:SHOWN_DIGITS]
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.short}"
-
-
-@dataclass(frozen=True, slots=True)
-class Pointer:
-    """The active version of a name, None when none is, and what was active before, the last one first."""
-
-    active: str | None = None
-    previous: tuple[str, ...] = field(default=())
-
-    def moved(self, digest: str | None) -> Pointer:
-        """Return the pointer at another version, with the way back."""
-        before = (self.active, *self.previous)
-        return Pointer(digest, tuple(one for one in before if one is not None and one != digest)[:_KEPT_VERSIONS])
 
 
 class Store:
@@ -94,11 +59,11 @@ class Store:
             text = (self.folder / _FORMAT_FILE).read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
             if self._models.exists():
-                raise _broken(self.folder / _FORMAT_FILE, "is missing") from None
+                raise damaged(self.folder / _FORMAT_FILE, "is missing") from None
             return
         except OSError as error:
-            raise _broken(self.folder, error.strerror) from error
-        found = _object(text, self.folder / _FORMAT_FILE).get("format")
+            raise damaged(self.folder, error.strerror) from error
+        found = json_object(text, self.folder / _FORMAT_FILE).get("format")
         if type(found) is int and found > FORMAT:
             raise StateError(
                 "this store of models was written by a newer nanoedge; nothing was changed",
@@ -106,7 +71,7 @@ class Store:
                 hint="go back to the newer nanoedge, or name another folder with --model-store", code="newer_store",
             )
         if type(found) is not int or found != FORMAT:
-            raise _broken(self.folder / _FORMAT_FILE, f"of format {found!r}")
+            raise damaged(self.folder / _FORMAT_FILE, f"of format {found!r}")
 
     def prepare(self) -> None:
         """Make the folders; raises StateError."""
@@ -130,13 +95,13 @@ class Store:
     def names(self) -> tuple[str, ...]:
         """Return the names of all models, in order; raises StateError."""
         self.check()
-        found = {entry.name for entry in _entries(self._models) if _NAME.fullmatch(entry.name)}
+        found = {entry.name for entry in _entries(self._models) if is_name(entry.name)}
         return tuple(sorted(found | {DEFAULT_MODEL}))
 
     def versions(self, name: str) -> tuple[Version, ...]:
         """Return the versions of a name, those that came last first; the embedded one is last."""
         found = [
-            _version(name, entry) for entry in _entries(self._models / name) if _DIGEST.fullmatch(entry.name)
+            Version.read(name, entry) for entry in _entries(self._models / name) if is_digest(entry.name)
         ]
         if name == DEFAULT_MODEL:
             found.append(Version(name=name, digest=EMBEDDED_VERSION, folder=EMBEDDED, origin="this program"))
@@ -146,16 +111,11 @@ class Store:
         """Return which version of a name is active; raises StateError for a damaged file."""
         path = self._models / name / _ACTIVE_FILE
         try:
-            found = _object(path.read_text(encoding="utf-8"), path)
+            return Pointer.decode(path.read_text(encoding="utf-8"), path)
         except (FileNotFoundError, NotADirectoryError):
             return Pointer(EMBEDDED_VERSION if name == DEFAULT_MODEL else None)
         except OSError as error:
-            raise _broken(path, error.strerror) from error
-        active, previous = found.get("active"), found.get("previous")
-        known = isinstance(previous, list) and all(map(_is_digest, previous))
-        if not known or not (active is None or _is_digest(active)):
-            raise _broken(path, "is of another form")
-        return Pointer(active, tuple(previous or ()))
+            raise damaged(path, error.strerror) from error
 
     def stamp(self) -> tuple[object, ...]:
         """Return what differs as soon as another version of anything is active. Costs a look at each name."""
@@ -189,7 +149,7 @@ class Store:
                 raise UnknownModelError(f"no version of {name} is active", hint=f"nanoedge models activate {name}@...")
             return version
         versions = self.versions(name)
-        found = [version for version in versions if _means(start, version.digest)]
+        found = [version for version in versions if version.is_meant(start)]
         if len(found) != 1:
             what = "there is no such version" if not found else "several versions begin so"
             raise UnknownModelError(what, got=text, allowed=", ".join(map(str, versions)) or "none")
@@ -206,7 +166,7 @@ class Store:
             flush_folder(target.parent)
             flush_folder(self._models)
         self.sweep()
-        return _version(name, target)
+        return Version.read(name, target)
 
     def activate(self, version: Version) -> bool:
         """Make a version, which was checked, the active one; false when it was already. Raises StateError.
@@ -248,8 +208,7 @@ class Store:
             pointer = self.pointer(version.name)
             self._check_removable(version, pointer, even_previous)
             if version.digest in pointer.previous:
-                kept = tuple(digest for digest in pointer.previous if digest != version.digest)
-                self._point(version.name, Pointer(pointer.active, kept))
+                self._point(version.name, pointer.without(version.digest))
             version.folder.rename(self._trash / secrets.token_hex(8))
             flush_folder(version.folder.parent)
             if not self.versions(version.name) and pointer.active is None:
@@ -299,7 +258,7 @@ class Store:
         if version.digest == pointer.active:
             hint = f"activate another one first, or: nanoedge models deactivate {version.name}"
             raise StateError("this version is active and can't be removed", got=str(version), hint=hint)
-        if pointer.previous[:1] == (version.digest,) and not even_previous:
+        if version in self.previous_of(version.name)[:1] and not even_previous:
             hint = "to remove it all the same, add --even-previous"
             raise StateError("a rollback would go to this version, so it is kept", got=str(version), hint=hint)
         if is_held(version.folder / MANIFEST_FILE):
@@ -308,8 +267,7 @@ class Store:
 
     def _point(self, name: str, pointer: Pointer) -> None:
         (self._models / name).mkdir(exist_ok=True)
-        data = {"active": pointer.active, "previous": pointer.previous}
-        write_whole(self._models / name / _ACTIVE_FILE, (json.dumps(data, indent=2) + "\n").encode())
+        write_whole(self._models / name / _ACTIVE_FILE, pointer.encode())
 
     @contextmanager
     def _change(self) -> Iterator[None]:
@@ -321,60 +279,18 @@ class Store:
             raise _unwritable(self.folder, error) from error
 
 
-def checked_name(name: str) -> str:
-    """Return a name that a model may have; raises OptionError."""
-    if not _NAME.fullmatch(name):
-        raise OptionError("this is no name for a model", got=name, allowed=_NAME.pattern)
-    return name
-
-
-def _means(start: str, digest: str) -> bool:
-    return digest == start or (len(start) >= _LEAST_DIGITS and digest.startswith(start))
-
-
-def _is_digest(text: object) -> bool:
-    return isinstance(text, str) and (text == EMBEDDED_VERSION or _DIGEST.fullmatch(text) is not None)
-
-
-def _version(name: str, folder: Path) -> Version:
-    """Return a version with what is known of where it came from; that file is for people, and may be lost."""
-    try:
-        found = json.loads((folder / ORIGIN_FILE).read_text(encoding="utf-8"))
-        origin, since = str(found["origin"]), float(found["since"])
-    except (OSError, ValueError, KeyError, TypeError):
-        origin, since = "unknown", 0.0
-    return Version(name=name, digest=folder.name, folder=folder, origin=origin, since=since)
-
-
 def _entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise _broken(folder, error.strerror) from error
+        raise damaged(folder, error.strerror) from error
 
 
 def _touched(folder: Path) -> float:
     """Return when anything in a folder was last written."""
     return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
-
-
-def _object(text: str, path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise _broken(path, "is no JSON object")
-    return found
-
-
-def _broken(path: Path, what: object) -> StateError:
-    return StateError(
-        "the store of models is damaged or can't be read", got=f"{path} {what}",
-        hint="nanoedge doctor says more; put the file back from a backup, or activate a version again",
-    )
 
 
 def _unwritable(path: Path, error: OSError) -> StateError:

@@ -20,8 +20,9 @@ from edge_runtime.manifest import MANIFEST_FILE, Component, DataFile, Manifest
 from edge_runtime.minisign import SUFFIX, PublicKey
 from edge_runtime.route import DEFAULT_MODEL
 from edge_runtime.source import BrokenOffError, Source
-from edge_runtime.store.layout import EMBEDDED_VERSION, ORIGIN_FILE, Store, Version, checked_name
+from edge_runtime.store.layout import Store
 from edge_runtime.store.trust import check_signature, check_whole
+from edge_runtime.store.version import EMBEDDED_VERSION, ORIGIN_FILE, Version, checked_name
 
 PAUSES_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Before going on after the source broke off. Counted anew as soon as something came."""

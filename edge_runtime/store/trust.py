@@ -12,7 +12,8 @@ from edge_runtime.editor import Editor
 from edge_runtime.errors import ArtifactError, OptionError, SignatureError
 from edge_runtime.manifest import MANIFEST_FILE
 from edge_runtime.minisign import MAX_SIGNATURE_BYTES, SUFFIX, PublicKey, check, public_keys
-from edge_runtime.store.layout import EMBEDDED_VERSION, TRUSTED_KEYS, Store, Version
+from edge_runtime.store.layout import TRUSTED_KEYS, Store
+from edge_runtime.store.version import EMBEDDED_VERSION, Version
 
 
 def trusted_keys(store: Store, file: Path | None = None) -> tuple[PublicKey, ...]:

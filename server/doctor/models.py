@@ -15,8 +15,9 @@ from edge_runtime.engine import Engine, engine_for
 from edge_runtime.errors import NanoedgeError
 from edge_runtime.machine import Machine
 from edge_runtime.minisign import PublicKey
-from edge_runtime.store.layout import EMBEDDED_VERSION, Store, Version
+from edge_runtime.store.layout import Store
 from edge_runtime.store.trust import check_whole, trusted_keys
+from edge_runtime.store.version import EMBEDDED_VERSION, Version
 from server.doctor.finding import Finding, fail, ok, warn
 
 _ENGINE: Final = "onnxruntime"

@@ -8,8 +8,9 @@ import pytest
 
 from edge_runtime.source import SourceOptions
 from edge_runtime.sources.folder import Folder
-from edge_runtime.store.layout import Store, Version
+from edge_runtime.store.layout import Store
 from edge_runtime.store.pull import Wish, pull
+from edge_runtime.store.version import Version
 from server.doctor.finding import Finding, Status
 from server.doctor.models import stored
 from tests.edge_runtime.store.conftest import copies_of_nano_banana

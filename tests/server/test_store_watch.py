@@ -24,8 +24,9 @@ from edge_runtime.request import EditRequest, EditResult, Step
 from edge_runtime.service import EditService, open_service
 from edge_runtime.source import SourceOptions
 from edge_runtime.sources.folder import Folder
-from edge_runtime.store.layout import Store, Version
+from edge_runtime.store.layout import Store
 from edge_runtime.store.pull import Wish, pull
+from edge_runtime.store.version import Version
 from server.app import create_app
 from server.config import ServerConfig
 from server.serve import _watch

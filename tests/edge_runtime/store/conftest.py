@@ -14,8 +14,9 @@ from edge_runtime.manifest import Component, Manifest
 from edge_runtime.source import SourceOptions
 from edge_runtime.sources.folder import Folder
 from edge_runtime.store import pull
-from edge_runtime.store.layout import Store, Version
+from edge_runtime.store.layout import Store
 from edge_runtime.store.pull import Wish
+from edge_runtime.store.version import Version
 from tests.edge_runtime.store.servers import RegistryHandler, Site, serving
 
 Maker = Callable[..., Path]

@@ -14,7 +14,8 @@ import pytest
 from edge_runtime import files
 from edge_runtime.artifact import Artifact
 from edge_runtime.errors import OptionError, StateError, UnknownModelError
-from edge_runtime.store.layout import EMBEDDED_VERSION, Store, Version
+from edge_runtime.store.layout import Store
+from edge_runtime.store.version import EMBEDDED_VERSION, Version
 
 Bring = Callable[..., Version]
 

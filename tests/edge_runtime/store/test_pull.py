@@ -16,8 +16,9 @@ from edge_runtime.errors import NanoedgeError, OptionError, SignatureError, Sour
 from edge_runtime.minisign import public_keys
 from edge_runtime.source import BrokenOffError, SourceOptions, open_source
 from edge_runtime.store import pull as pulling
-from edge_runtime.store.layout import Store, Version
+from edge_runtime.store.layout import Store
 from edge_runtime.store.pull import Pulled, Wish, pull
+from edge_runtime.store.version import Version
 from tests.edge_runtime.store.conftest import MODEL_BYTES, Maker
 from tests.edge_runtime.store.servers import Site
 from tests.edge_runtime.test_minisign import KEYS, SIGNATURE
