@@ -124,7 +124,7 @@ class Registry:
             require(answer, url, 200)
             data = whole(answer, max_bytes)
         if digest_of(data) != blob.digest:
-            raise SourceError(f"{blob.title} in the registry has the wrong digest", got=digest_of(data))
+            raise SourceError(f"the file {blob.title} in the registry has the wrong digest", got=digest_of(data))
         return data
 
     def stream(self, blob: Blob, offset: int) -> Generator[bytes, None, None]:

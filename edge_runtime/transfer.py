@@ -60,7 +60,7 @@ class Transfer:
                 if urlsplit(url).netloc != host:
                     headers = {name: value for name, value in headers.items() if name.lower() != _PRIVATE}
             else:
-                raise SourceError(f"{host} redirects more than {_MAX_REDIRECTS} times")
+                raise SourceError(f"the server {host} redirects more than {_MAX_REDIRECTS} times")
             try:
                 yield answer
             finally:
@@ -69,7 +69,7 @@ class Transfer:
                 answer.close()
         except _NETWORK_ERRORS as error:
             hint = "it may have no TLS: then say --plain-http" if "WRONG_VERSION_NUMBER" in str(error) else ""
-            raise BrokenOffError(f"{host} can't be reached, or broke off", got=_words(error), hint=hint) from error
+            raise BrokenOffError(f"the server {host} can't be reached, or broke off", got=_words(error), hint=hint) from error
 
     def read(self, url: str, max_bytes: int, headers: Mapping[str, str] = _NO_HEADERS) -> bytes | None:
         """Return a small file, None when there is none (404); raises SourceError."""
@@ -131,7 +131,7 @@ def require(answer: BaseHTTPResponse, url: str, *statuses: int) -> None:
     where = f"{parts.netloc}{parts.path}"  # a query may hold a signature
     said = " ".join(answer.read(500, decode_content=False).decode(errors="replace").split())[:200]
     kind = BrokenOffError if answer.status in _TEMPORARY else SourceError
-    raise kind(f"{where} answered with status {answer.status}", got=said or answer.reason)
+    raise kind(f"the server answered with status {answer.status} for {where}", got=said or answer.reason)
 
 
 def whole(answer: BaseHTTPResponse, max_bytes: int) -> bytes:

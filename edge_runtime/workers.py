@@ -33,6 +33,7 @@ class Workers:
         self.decoder = Decoder(self._spawner)
         self._decoders = [self.decoder]
         self.editors: list[WorkerEditor] = []
+        self._changing = threading.Lock()
         self._closing = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="unload-idle-models", daemon=True)
 
@@ -48,12 +49,14 @@ class Workers:
         if path == EMBEDDED or name == DEFAULT_MODEL:
             opening = replace(opening, idle_seconds=None, device="cpu")
         made = WorkerEditor(opening, self._spawner, self.decoder.decode)
-        self.editors = [*self.editors, made]  # others may be going through the list
+        with self._changing:
+            self.editors = [*self.editors, made]  # others may be going through the list
         return made
 
     def forget(self, editor: WorkerEditor) -> None:
         """Look no longer after an editor that has been closed."""
-        self.editors = [other for other in self.editors if other is not editor]
+        with self._changing:
+            self.editors = [other for other in self.editors if other is not editor]
 
     def outer_decoder(self) -> Decoder:
         """Return one more decoder, of what goes to providers and comes from them: no edit here waits for that."""

@@ -120,10 +120,9 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     loop.stop_on_signals()
     ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
     loop.run()
-    if watch is not None:
-        watch.close()
     began = time.monotonic()
     drained = loop.drain(DRAIN_SECONDS)
+    drained = (watch is None or watch.close(max(0.0, DRAIN_SECONDS - time.monotonic() + began))) and drained
     drained = app.extensions["nanoedge.jobs"].stop(max(0.0, DRAIN_SECONDS - time.monotonic() + began)) and drained
     if not drained:
         logger.warning("work was cut off: it took longer than %g s to end; jobs stay queued", DRAIN_SECONDS)

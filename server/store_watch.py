@@ -64,11 +64,12 @@ class StoreWatch:
         """Go on looking until `close`."""
         self._thread.start()
 
-    def close(self) -> None:
-        """End the looking; what is served stays."""
+    def close(self, seconds: float) -> bool:
+        """End the looking; false when a model that is being opened now takes longer than that. What is served stays."""
         self._closing.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def look(self) -> None:
         """Serve what is active in the store now, if that has changed since the last look."""

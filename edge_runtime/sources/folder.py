@@ -44,7 +44,7 @@ class Folder:
                 while chunk := file.read(_CHUNK_BYTES):
                     yield chunk
         except OSError as error:
-            raise SourceError(f"{part.file} can't be read", got=error) from error
+            raise SourceError(f"the file {part.file} can't be read", got=error) from error
 
     def close(self) -> None:
         """See `Source`."""
@@ -54,7 +54,7 @@ class Folder:
             with locate(self._folder, name).open("rb") as file:
                 return file.read(size_bytes)
         except OSError as error:
-            raise SourceError(f"{name} can't be read", got=error) from error
+            raise SourceError(f"the file {name} can't be read", got=error) from error
 
 
 SOURCE = Folder

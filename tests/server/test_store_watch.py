@@ -218,6 +218,25 @@ def test_a_running_edit_ends_with_the_old_version_and_the_next_ones_begin_with_t
             local.edit(request)
 
 
+def test_a_server_that_ends_waits_for_no_model_that_is_being_opened(
+    store: Store, versions: tuple[Version, Version], service: EditService
+) -> None:
+    opening, gate = threading.Event(), threading.Event()
+
+    def slowly(folder: Path, name: str) -> tuple[Editor, Callable[[], object]]:
+        opening.set()
+        gate.wait(20)
+        return Editor.open(folder), lambda: None
+
+    watch = StoreWatch(store, None, service, slowly)
+    watch.look()
+    watch.start()
+    store.activate(versions[0])
+    assert opening.wait(10) and not watch.close(0.1)
+    gate.set()
+    assert watch.close(20)
+
+
 def test_a_newer_store_keeps_the_server_from_starting(store: Store) -> None:
     (store.folder / "store.json").write_text('{"format": 2}')
     started = command("--port", "0", "--state", str(store.folder.parent))
