@@ -69,7 +69,8 @@ class Transfer:
                 answer.close()
         except _NETWORK_ERRORS as error:
             hint = "it may have no TLS: then say --plain-http" if "WRONG_VERSION_NUMBER" in str(error) else ""
-            raise BrokenOffError(f"the server {host} can't be reached, or broke off", got=_words(error), hint=hint) from error
+            what = f"the server {host} can't be reached, or broke off"
+            raise BrokenOffError(what, got=_words(error), hint=hint) from error
 
     def read(self, url: str, max_bytes: int, headers: Mapping[str, str] = _NO_HEADERS) -> bytes | None:
         """Return a small file, None when there is none (404); raises SourceError."""
