@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from edge_runtime.cli import progress_line
-from edge_runtime.errors import ArtifactError, NanoedgeError
+from edge_runtime.errors import ArtifactError, NanoedgeError, OptionError
 from edge_runtime.state import default_models
 
 if TYPE_CHECKING:
@@ -136,7 +136,10 @@ def deactivate(name: str, folder: Path) -> None:
 def remove(version: str, even_previous: bool, folder: Path) -> None:
     """Delete a version that is not active."""
     store = _opened(folder)
-    found = store.find(version if "@" in version else f"{version}@")
+    if "@" not in version:
+        known = ", ".join(map(str, store.versions(version))) or ", ".join(store.names())
+        raise OptionError("which version shall go?", got=version, allowed=known)
+    found = store.find(version)
     store.remove(found, even_previous=even_previous)
     click.echo(f"{found} is removed", err=True)
 

@@ -225,7 +225,7 @@ def test_a_limit_of_the_process_is_as_a_full_disk(store: Store, site: Site, made
 
 
 def test_a_crash_at_any_moment_of_a_pull_is_gone_on_from(store: Store, made: Maker) -> None:
-    from tests.edge_runtime.store.test_layout import crashes
+    from tests.edge_runtime.store.test_store_layout import crashes
 
     folder = made()
 
