@@ -17,6 +17,7 @@ from typing import IO, Final, TypeVar
 
 from edge_runtime.canonical_json import MAX_JSON_BYTES
 from edge_runtime.errors import ArtifactError, NanoedgeError
+from edge_runtime.files import flush_folder
 from edge_runtime.manifest import MANIFEST_FILE, Component, DataFile, Manifest
 
 PARTIAL_SUFFIX: Final = ".partial"
@@ -81,7 +82,7 @@ def write_artifact(
         _write_manifest(partial, replace(manifest, components=tuple(components)).encode())
         _flush_folders(partial)
         partial.rename(folder)
-        _flush_folder(folder.parent)
+        flush_folder(folder.parent)
     return Artifact.open(folder, verify=False)
 
 
@@ -107,7 +108,7 @@ def finish_artifact(folder: Path, destination: Path, manifest: Manifest) -> Arti
         target.parent.mkdir(parents=True, exist_ok=True)
         _check_absent(target)  # again, as flushing may have taken minutes
         work.rename(target)
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
     except OSError as error:
         raise ArtifactError(f"the artifact {target} can't be written", got=error) from error
     for name in hidden:  # only now: until the folder was renamed, they are what its owner could go on with
@@ -297,14 +298,4 @@ def _flush(file: IO[bytes]) -> None:
 
 def _flush_folders(folder: Path) -> None:
     for parent, _, _ in os.walk(folder):
-        _flush_folder(Path(parent))
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":  # Windows can't open a folder
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush_folder(Path(parent))

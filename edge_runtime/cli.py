@@ -20,6 +20,7 @@ import click
 from edge_runtime import __version__, plugins
 from edge_runtime.errors import NanoedgeError, OptionError, UnknownModelError
 from edge_runtime.route import DEFAULT_MODEL
+from edge_runtime.state import default_models
 
 if TYPE_CHECKING:
     from edge_runtime.plan import Plan
@@ -94,9 +95,9 @@ def verify(artifact: str, as_json: bool) -> None:
 
     opened = Artifact.open(artifact_folder(artifact))
     try:
-        checks = inspection.verify(opened, _progress)
+        checks = inspection.verify(opened, progress_line)
     finally:
-        _progress("")
+        progress_line("")
     if as_json:
         click.echo(json.dumps(inspection.checks_to_json(opened, checks), indent=2))
     else:
@@ -107,8 +108,8 @@ def verify(artifact: str, as_json: bool) -> None:
 @click.command("plugins")
 @click.option("--json", "as_json", is_flag=True, help="Print the lists as JSON.")
 def list_plugins(as_json: bool) -> None:
-    """List what this program has: families of models, engines that run them, kinds of providers."""
-    found = {kind: plugins.names(kind) for kind in ("families", "engines", "providers")}
+    """List what this program has: families of models, engines, kinds of providers, sources that models come from."""
+    found = {kind: plugins.names(kind) for kind in ("families", "engines", "providers", "sources")}
     lines = [f"{kind:<10} {', '.join(names)}" for kind, names in found.items()]
     click.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines))
 
@@ -139,7 +140,7 @@ def main() -> None:
         sys.exit(130)
 
 
-def _progress(line: str) -> None:
+def progress_line(line: str) -> None:
     """Show a line on stderr; a terminal shows only the last one, and an empty line clears it there."""
     if sys.stderr.isatty():
         click.echo(f"\r{line:<79}\r", nl=False, err=True)
@@ -147,16 +148,25 @@ def _progress(line: str) -> None:
         click.echo(line, err=True)
 
 
-def artifact_folder(model: str) -> Path:
-    """Return the folder of a model given by name or folder; raises UnknownModelError."""
-    from edge_runtime.editor import EMBEDDED
+def artifact_folder(model: str, store: Path | None = None) -> Path:
+    """Return the folder of a model: a folder itself, or NAME or NAME@VERSION of the store; raises UnknownModelError.
 
-    if model == DEFAULT_MODEL:
-        return EMBEDDED
-    if Path(model).is_dir():
+    `store` is the folder of that, by default the one in the folder for state.
+    """
+    from edge_runtime.store.layout import Store
+
+    if model != DEFAULT_MODEL and Path(model).is_dir():
         return Path(model)
-    allowed = f"{DEFAULT_MODEL}, or the folder of an artifact"
-    raise UnknownModelError("there is no such model", got=model, allowed=allowed)
+    try:
+        found = Store(store or default_models())
+    except RuntimeError:  # a user without a home has no store
+        found = Store(Path(os.devnull))
+    if model.partition("@")[0] not in (names := found.names()):
+        raise UnknownModelError(
+            "there is no such model", got=model, allowed=f"{', '.join(names)}, or the folder of an artifact",
+            hint="nanoedge models pull brings others into the store",
+        )
+    return found.find(model).folder
 
 
 def read_file(path: Path) -> bytes:

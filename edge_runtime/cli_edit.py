@@ -31,7 +31,10 @@ _UNITS: Final = {"MB": 10**6, "GB": 10**9}
 @click.option("--plan", "plan_json", help="An edit plan as JSON (or @FILE) instead of an instruction.")
 @click.option("--mask", type=click.Path(dir_okay=False, path_type=Path),
               help="A picture that is transparent, or white on black, where the edit belongs.")
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A model's name or an artifact's folder.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True,
+              help="A model of the store, NAME or NAME@VERSION, or an artifact's folder.")
+@click.option("--model-store", "store", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="The store of models. Default: as `nanoedge models`.")
 @click.option("--providers", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Remote providers as JSON; with --model auto or a provider's name.")
 @click.option("--fallback", help="Whether the edit may go to a provider: never, allow or only.")
@@ -51,6 +54,7 @@ def edit(
     inputs: tuple[str, ...], output: Path, plan_json: str | None, mask: Path | None, model: str, size: str,
     quality: int, steps: int | None, seed: int | None, guidance: tuple[str, ...], negative: str | None, preview: bool,
     memory: str | None, as_json: bool, providers: Path | None, fallback: str | None, sharpen: float, profile: str,
+    store: Path | None,
 ) -> None:
     """Edit a photo as an instruction says: nanoedge edit photo.jpg "warmer, blur the background" -o out.jpg
 
@@ -66,9 +70,9 @@ def edit(
         sharpen=sharpen, profile=profile,
     )
     if model == AUTO or providers is not None:
-        result = _routed(replace(request, model=model), providers)
+        result = _routed(replace(request, model=model), providers, artifact_folder(DEFAULT_MODEL, store))
     else:
-        result = _run(request, model, output, _bytes(memory))
+        result = _run(request, artifact_folder(model, store), output, _bytes(memory))
     write_file(output, result.image)
     if as_json:
         click.echo(json.dumps(_report(result), ensure_ascii=False, indent=2))
@@ -87,24 +91,24 @@ def _sorted(inputs: tuple[str, ...], plan: str | None) -> tuple[tuple[str, ...],
     return inputs[:-1], inputs[-1]
 
 
-def _routed(request: EditRequest, providers: Path | None) -> EditResult:
-    """Have the edit done by the embedded model or a provider, as the router says."""
+def _routed(request: EditRequest, providers: Path | None, first: Path) -> EditResult:
+    """Have the edit done by nano-banana, which is in the folder `first`, or a provider, as the router says."""
     from edge_runtime.service import open_service
 
-    service = open_service(providers=providers)
+    service = open_service(providers=providers, first=first)
     try:
         return service.edit(request)
     finally:
         service.close()
 
 
-def _run(request: EditRequest, model: str, output: Path, memory_bytes: int | None) -> EditResult:
+def _run(request: EditRequest, folder: Path, output: Path, memory_bytes: int | None) -> EditResult:
     from edge_runtime.editor import Editor
     from edge_runtime.heap import limit_heap
     from edge_runtime.progress import EditProgress
 
     limit_heap()
-    with Editor.open(artifact_folder(model), memory_bytes=memory_bytes) as editor:
+    with Editor.open(folder, memory_bytes=memory_bytes) as editor:
         if editor.abilities is None:
             return editor.edit(request)
         progress = EditProgress()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from edge_runtime.cli import read_file
-from edge_runtime.request import AUTO, EditRequest, Fallback, Size
+from edge_runtime.cli import artifact_folder, read_file
+from edge_runtime.request import AUTO, DEFAULT_MODEL, EditRequest, Fallback, Size
 from edge_runtime.route import Route
 
 
@@ -36,7 +36,7 @@ def route(
         image=read_file(photo), instruction=instruction, model=model, size=Size.parse(size),
         fallback=Fallback.parse(fallback) if fallback else None, deadline_seconds=deadline, max_cost_usd=max_cost,
     )
-    service = open_service(artifacts, providers=providers)
+    service = open_service(artifacts, providers=providers, first=artifact_folder(DEFAULT_MODEL))
     try:
         decision = service.route(request)
     finally:

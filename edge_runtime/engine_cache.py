@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from edge_runtime.errors import EngineError
+from edge_runtime.files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -100,22 +99,9 @@ class EngineCache:
         record = {"built_for": asdict(wanted), "sha256": hashlib.sha256(engine).hexdigest()}
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write_whole(self._path(name, wanted.key, _ENGINE), engine)
-            _write_whole(self._path(name, wanted.key, _RECORD), json.dumps(record, indent=2).encode())
+            write_whole(self._path(name, wanted.key, _ENGINE), engine)
+            write_whole(self._path(name, wanted.key, _RECORD), json.dumps(record, indent=2).encode())
         except OSError as error:
             raise EngineError(
                 "the engine can't be kept", got=error, hint=f"make room in {self._folder}, or make it writable"
             ) from error
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside the place and rename, so that no half of a file is ever read."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -11,6 +11,7 @@
     │   └── UrlError             400           image_url forbidden or unreachable
     ├── UnknownModelError        404, exit 3
     ├── ArtifactError            500, exit 4   damaged, of an unknown version, or unsafe
+    │   └── SignatureError       500           not signed by whom the operator trusts
     ├── EngineError              500, exit 5   the hardware backend can't do what was asked
     │   └── WorkerError          500           the process that runs the model ended or hung, twice on one edit
     ├── MissingExtraError        501, exit 6   a library of an optional extra is not installed
@@ -30,6 +31,7 @@
     │   ├── ProviderBusyError    503           it asks for patience, or is left alone after failures
     │   ├── ProviderTimeoutError 504           no answer in the time that there was
     │   └── UnsureError          502           nobody knows whether it did the edit
+    ├── SourceError              502, exit 13  a model can't be fetched from there, or brought there
     ├── StateError               500, exit 12  what the node keeps can't be read or written
     │   └── NothingKeptError     501           the node was started without a place to keep things
     ├── GoneError                410           it was kept, and has expired
@@ -140,6 +142,12 @@ class ArtifactError(NanoedgeError):
     """The artifact is damaged, of an unknown version, or unsafe."""
 
     exit_code, default_code = 4, "bad_artifact"
+
+
+class SignatureError(ArtifactError):
+    """The model is not signed, or not by whom the operator trusts."""
+
+    default_code = "bad_signature"
 
 
 class EngineError(NanoedgeError):
@@ -256,6 +264,12 @@ class UnsureError(ProviderError):
     """The provider was asked, and nobody knows whether it did the edit."""
 
     default_code = "provider_unsure"
+
+
+class SourceError(NanoedgeError):
+    """Where a model comes from, or goes to, can't be reached, refuses, or sent something else."""
+
+    status, exit_code, default_code = 502, 13, "bad_source"
 
 
 class StateError(NanoedgeError):

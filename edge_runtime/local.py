@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from typing import Final, Protocol
@@ -11,12 +12,14 @@ from typing import Final, Protocol
 from edge_runtime import images
 from edge_runtime.artifact import Artifact
 from edge_runtime.editor import BEYOND_THRESHOLD
-from edge_runtime.errors import AbandonedError, RouteDeadlineError
+from edge_runtime.errors import AbandonedError, RouteDeadlineError, UnknownModelError
 from edge_runtime.family import Abilities
 from edge_runtime.pace import Pace
 from edge_runtime.plan import Plan, Vocabulary, within_mask
 from edge_runtime.request import EditRequest, EditResult, Step
 from edge_runtime.route import LocalOffer
+
+Closed = Callable[[], object]
 
 PAINTED_PIXELS: Final = 1024 * 1024
 """What a model that paints makes unless a size is asked for, about."""
@@ -65,16 +68,54 @@ class LocalEditor(Protocol):
 class Local:
     """One model of this node under its name. Safe to share between threads."""
 
-    def __init__(self, name: str, editor: LocalEditor) -> None:
+    def __init__(self, name: str, editor: LocalEditor, closed: Closed = lambda: None) -> None:
+        """Take over the editor; `closed` is called when it has been closed for a successor."""
         self.name, self.editor = name, editor
+        self._closed, self._next = closed, deque[tuple[LocalEditor | None, Closed]]()
         self._pace, self._lock = Pace(), threading.Lock()
-        self._largest_pixels, self._openings = 0, 0
+        self._largest_pixels, self._openings, self._is_dismissed = 0, 0, False
 
     @contextmanager
     def turn(self) -> Generator[LocalEditor, None, None]:
-        """Have the editor alone."""
+        """Have the editor alone; raises UnknownModelError when it was dismissed meanwhile."""
         with self._lock:
-            yield self.editor
+            self._change_over()
+            if self._is_dismissed:
+                raise UnknownModelError("this model was taken out of service", got=self.name, param="model")
+            try:
+                yield self.editor
+            finally:
+                self._change_over()
+
+    def follow(self, editor: LocalEditor | None, closed: Closed = lambda: None) -> None:
+        """Have edits done by another editor from now on, or by none. One that runs ends with the old editor.
+
+        The old one is closed when nobody has it any more. Never waits; `settle` does what was not possible at once.
+        """
+        self._next.append((editor, closed))
+        self.settle()
+
+    def settle(self) -> bool:
+        """Change over if that is due and no edit runs; say whether nothing is left to do."""
+        if self._next and self._lock.acquire(blocking=False):
+            try:
+                self._change_over()
+            finally:
+                self._lock.release()
+        return not self._next
+
+    def _change_over(self) -> None:
+        """Let the next editor take the place of the old one, which is closed. For who holds the lock."""
+        while self._next:
+            old, closed = self.editor, self._closed
+            following, self._closed = self._next.popleft()
+            if following is None:
+                self._is_dismissed = True
+            else:
+                self.editor, self._is_dismissed = following, False
+            self._pace, self._largest_pixels, self._openings = Pace(), 0, 0
+            old.close()
+            closed()
 
     def plan(self, instruction: str) -> Plan:
         """Say what an instruction means; raises PlanError for a model that doesn't work by plans."""

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -30,7 +31,7 @@ from edge_runtime.errors import (
 )
 from edge_runtime.family import Abilities
 from edge_runtime.limits import Limits
-from edge_runtime.local import Local, LocalEditor, result_pixels
+from edge_runtime.local import Closed, Local, LocalEditor, result_pixels
 from edge_runtime.machine import Machine
 from edge_runtime.plan import Plan, Vocabulary
 from edge_runtime.receipts import NoRecord, Receipt, Record
@@ -75,10 +76,38 @@ class EditService:
         """Take over the editors, and the workers that they live in, if they do; `close` ends them all."""
         self.workers = workers
         self._locals = {name: Local(name, editor) for name, editor in _named(editors)}
+        self._leaving: list[Local] = []
         self.remotes = {remote.settings.name: remote for remote in remotes}
         if twice := set(self._locals) & set(self.remotes):
             raise OptionError("a provider and a model have the same name", got=", ".join(twice), hint="rename one")
         self._fallback, self._advice = fallback, Advice.read()
+
+    def serve(self, name: str, editor: LocalEditor, closed: Closed = lambda: None) -> None:
+        """Have a model done by another editor from now on, or have one more model; no request fails for it.
+
+        An edit that runs ends with the old editor, which is closed then; `closed` is called when this one has been
+        closed for a successor. Raises OptionError for the name of a provider. For one thread.
+        """
+        if name in self.remotes:
+            raise OptionError("a provider has this name", got=name, hint="rename it, or pull the model with --name")
+        if name in self._locals:
+            self._locals[name].follow(editor, closed)
+        else:
+            self._locals = {**self._locals, name: Local(name, editor, closed)}
+
+    def dismiss(self, name: str) -> None:
+        """Serve a model no longer; an edit that runs ends first. For one thread."""
+        local = self._locals[name]
+        self._locals = {other: one for other, one in self._locals.items() if other != name}
+        local.follow(None)
+        if not local.settle():
+            self._leaving.append(local)
+
+    def settle(self) -> None:
+        """Close editors whose last edit has ended meanwhile."""
+        self._leaving = [local for local in self._leaving if not local.settle()]
+        for local in self._locals.values():
+            local.settle()
 
     def models(self) -> tuple[ModelInfo, ...]:
         """List the models that are here, the default one first."""
@@ -110,8 +139,8 @@ class EditService:
 
         Where it isn't settled which model it will be, or that is a provider's, anything may be asked for.
         """
-        if model in self._locals:
-            return self._locals[model].editor.abilities
+        if local := self._locals.get(model):
+            return local.editor.abilities
         return _ANYTHING if model == AUTO or self._is_remote(model) else None
 
     def plan(self, instruction: str, model: str = DEFAULT_MODEL) -> Plan:
@@ -203,8 +232,8 @@ class EditService:
 
     def close(self) -> None:
         """Release all models, waiting for running edits."""
-        for local in self._locals.values():
-            with local.turn() as editor:
+        for local in (*self._leaving, *self._locals.values()):
+            with suppress(UnknownModelError), local.turn() as editor:
                 editor.close()
         if self.workers is not None:
             self.workers.close()
@@ -221,7 +250,7 @@ class EditService:
             left = request.with_less_time(time.monotonic() - began)
             if left.deadline_seconds is not None and left.deadline_seconds < (route.offer.seconds or _LEAST_SECONDS):
                 raise RouteDeadlineError("its turn came too late for the deadline", param="deadline_ms")
-            return self._locals[name].edit(replace(left, model=name), abandoned)
+            return self._local(name).edit(replace(left, model=name), abandoned)
 
     def _facts(self, request: EditRequest) -> RequestFacts:
         beyond = self._beyond(request)
@@ -251,16 +280,17 @@ class EditService:
         return any(model in (name, one.settings.model, one.settings.family) for name, one in self.remotes.items())
 
     def _local(self, model: str) -> Local:
-        if model not in self._locals:
+        local = self._locals.get(model)
+        if local is None:
             raise UnknownModelError("unknown model", got=model, allowed=", ".join(self._locals), param="model")
-        return self._locals[model]
+        return local
 
 
 def open_service(
     models: Sequence[Path] = (), threads: int | None = None, providers: Path | None = None,
-    workers: Workers | None = None,
+    workers: Workers | None = None, first: Path = EMBEDDED,
 ) -> EditService:
-    """Open the embedded nano-banana, the artifacts in the given folders, and the providers that a file names.
+    """Open nano-banana, `first`, the artifacts in the given folders, and the providers that a file names.
 
     With `workers` each model has a child process; without, all are opened in this one.
     """
@@ -277,7 +307,7 @@ def open_service(
         remotes = [Remote(settings, decode=decode) for settings in found.providers]
     editors: list[LocalEditor] = [
         Editor.open(path, threads=threads) if workers is None else workers.editor(path, threads)
-        for path in (EMBEDDED, *models)
+        for path in (first, *models)
     ]
     return EditService(editors, remotes, fallback, workers)
 

@@ -45,13 +45,17 @@ _OPENING: Final = Patience(idle_seconds=60.0)  # reading a large artifact from a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """How a model is opened, as `Editor.open` takes it, and for how long it stays so unused; None: for ever."""
+    """How a model is opened, as `Editor.open` takes it, and for how long it stays so unused; None: for ever.
+
+    `name` is what the metrics call it.
+    """
 
     path: Path
     threads: int | None = None
     device: str = "cpu"
     idle_seconds: float | None = None
     patience: Patience = field(default_factory=Patience)
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +106,11 @@ class WorkerEditor:
         """Return the child's process id, None while the model isn't loaded."""
         child = self._child
         return None if child is None else child.pid
+
+    @property
+    def name(self) -> str:
+        """Return what the metrics call it."""
+        return self._opening.name or self.artifact.folder.name
 
     @property
     def fate(self) -> Fate:

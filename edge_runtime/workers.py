@@ -10,6 +10,7 @@ from typing import Final
 from edge_runtime.child import Patience, Spawner
 from edge_runtime.decoder import Decoder
 from edge_runtime.editor import EMBEDDED
+from edge_runtime.route import DEFAULT_MODEL
 from edge_runtime.worker_editor import Opening, WorkerEditor
 
 _LONGEST_SLEEP_SECONDS: Final = 1.0
@@ -32,23 +33,30 @@ class Workers:
         self.decoder = Decoder(self._spawner)
         self._decoders = [self.decoder]
         self.editors: list[WorkerEditor] = []
+        self._changing = threading.Lock()
         self._closing = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="unload-idle-models", daemon=True)
 
-    def editor(self, path: Path, threads: int | None = None) -> WorkerEditor:
+    def editor(self, path: Path, threads: int | None = None, name: str = "") -> WorkerEditor:
         """Start a child that opens the artifact at `path`, without waiting for it; raises ArtifactError.
 
-        The embedded model stays loaded, on the processor: early pictures, due in a fifth of a second, are its work.
+        nano-banana stays loaded, on the processor: early pictures, due in a fifth of a second, are its work.
         """
         opening = Opening(
             path=path, threads=threads, idle_seconds=self._crew.idle_seconds, device=self._crew.device,
-            patience=self._crew.patience,
+            patience=self._crew.patience, name=name or path.name,
         )  # fmt: skip
-        if path == EMBEDDED:
+        if path == EMBEDDED or name == DEFAULT_MODEL:
             opening = replace(opening, idle_seconds=None, device="cpu")
         made = WorkerEditor(opening, self._spawner, self.decoder.decode)
-        self.editors.append(made)
+        with self._changing:
+            self.editors = [*self.editors, made]  # others may be going through the list
         return made
+
+    def forget(self, editor: WorkerEditor) -> None:
+        """Look no longer after an editor that has been closed."""
+        with self._changing:
+            self.editors = [other for other in self.editors if other is not editor]
 
     def outer_decoder(self) -> Decoder:
         """Return one more decoder, of what goes to providers and comes from them: no edit here waits for that."""
@@ -61,7 +69,7 @@ class Workers:
             decoder.start()
         for editor in self.editors:
             editor.abilities  # noqa: B018 - waits for it
-        if self._crew.idle_seconds is not None and len(self.editors) > 1:
+        if self._crew.idle_seconds is not None:
             self._sweeper.start()
 
     def close(self) -> None:

@@ -27,17 +27,19 @@ from server.tracing import UNTRACED, Tracing
 
 if TYPE_CHECKING:
     from edge_runtime.service import EditService
+    from server.store_watch import StoreWatch
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def create_app(
     service: EditService | None = None, config: ServerConfig | Mapping[str, Any] | None = None,
-    tracing: Tracing = UNTRACED,
+    tracing: Tracing = UNTRACED, watch: StoreWatch | None = None,
 ) -> Flask:
     """Return the WSGI application over `service`, which stays the caller's to close.
 
-    Without a service the models of the configuration are opened, nano-banana first.
+    Without a service the models of the configuration are opened, nano-banana first. `watch` changes the service's
+    models as the model store says.
     """
     settings = config if isinstance(config, ServerConfig) else ServerConfig(**(config or {}))
     app = Flask("server", static_folder=None)
@@ -53,6 +55,7 @@ def create_app(
         tracing=tracing,
         config=settings,
         results=Results(settings.store, settings.state, settings.keep_seconds),
+        watch=watch,
     )
     node.metrics.watch(lambda: node.lane.waiting, lambda: node.lane.running, __version__)
     node.metrics.watch_remotes(node.service.remotes.values())

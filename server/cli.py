@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from edge_runtime.state import default_state
 from server.config import IDLE_SECONDS
-from server.state import default_state
 
 Network = IPv4Network | IPv6Network
 
@@ -27,6 +27,14 @@ def _networks(context: click.Context, option: click.Parameter, given: tuple[str,
 @click.option(
     "--model", "models", multiple=True, metavar="DIR", type=click.Path(path_type=Path),
     help="Serve this artifact too. May be given several times.",
+)
+@click.option(
+    "--model-store", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    help="Serve the active models of this store (nanoedge models). Default: models in --state.",
+)
+@click.option(
+    "--model-keys", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="minisign's public keys, one of which must have signed each of those. Default: trusted.pub in the store.",
 )
 @click.option("--threads", type=click.IntRange(1, 64), help="Threads of the engine. Default: the cores.")
 @click.option(
@@ -46,7 +54,7 @@ def _networks(context: click.Context, option: click.Parameter, given: tuple[str,
     help="Unload a --model that nobody used for so long; 0: never.",
 )
 @click.option("--in-process", is_flag=True, hidden=True, help="Run the models without child processes.")
-@click.option("--behind-proxy", is_flag=True, help="A proxy in front ends TLS. Needs API keys: nanoedge keys create.")
+@click.option("--behind-proxy", is_flag=True, help="A proxy in front ends TLS. Without API keys a first one is made.")
 @click.option("--insecure-public", is_flag=True, help="Allow an address that other machines reach, without TLS.")
 @click.option(
     "--allow-origin", "origins", multiple=True, metavar="ORIGIN",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edge_runtime.addresses import Network
 from edge_runtime.errors import OptionError
+from edge_runtime.state import MODELS
 
 MEBIBYTE = 1024 * 1024
 IDLE_SECONDS = 300.0
@@ -40,7 +41,9 @@ class ServerConfig:
     jobs are kept for `keep_seconds`. Webhooks may go to `webhook_networks` besides public addresses. `traces` is the
     address of an OpenTelemetry collector, for OTLP over HTTP; without it there are none. `idle_seconds` is how long a
     model stays loaded unused, 0 for ever; `device` is that of all models but the small one, a difference is an error
-    at the start. `in_process` opens the models without children.
+    at the start. `in_process` opens the models without children. `model_store` is the folder of the model store, whose
+    active versions are served besides, without it `models` in `state`; `model_keys` names a file of public keys, one of
+    which must have signed those.
     """
 
     models: tuple[Path, ...] = ()
@@ -61,6 +64,8 @@ class ServerConfig:
     idle_seconds: float = IDLE_SECONDS
     device: str = "cpu"
     in_process: bool = False
+    model_store: Path | None = None
+    model_keys: Path | None = None
 
     def __post_init__(self) -> None:
         self._check_role()
@@ -78,8 +83,14 @@ class ServerConfig:
             raise OptionError(
                 "a central sends nothing on", got=f"--providers {self.providers}", hint="leave --providers out",
             )
-        if not self.models:
-            raise OptionError("a central needs a model of its own", hint="name its artifact with --model")
+        if not self.models and self.model_store is None:
+            hint = "name its artifact with --model, or the store that it is in with --model-store"
+            raise OptionError("a central needs a model of its own", hint=hint)
+
+    @property
+    def model_folder(self) -> Path | None:
+        """Return where the model store is; None for a node without a folder for its state."""
+        return self.model_store or (None if self.state is None else self.state / MODELS)
 
     @property
     def worker_threads(self) -> int:

@@ -32,6 +32,8 @@ def readyz() -> tuple[Response, int]:
 def metrics() -> Response:
     """Return the metrics in Prometheus' text format."""
     node = current_node()
-    for info in node.service.models():
-        node.metrics.model(info.id, info.version, info.ready)
+    node.metrics.models(
+        ((info.id, info.version, info.ready) for info in node.service.models()),
+        ((one.model, one.version) for one in (node.watch.refused if node.watch else ())),
+    )
     return Response(node.metrics.text(), content_type="text/plain; version=0.0.4; charset=utf-8")

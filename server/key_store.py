@@ -178,7 +178,7 @@ class KeyStore:
         file = self._folder / PEPPER
         try:
             if make:
-                _written_once(file, secrets.token_bytes(_PEPPER_BYTES))
+                written_once(file, secrets.token_bytes(_PEPPER_BYTES))
             pepper = file.read_bytes()
         except OSError as error:
             raise StateError(
@@ -192,7 +192,7 @@ class KeyStore:
         return pepper
 
 
-def _written_once(file: Path, data: bytes) -> None:
+def written_once(file: Path, data: bytes) -> None:
     """Write a file that only its user may read, whole or not at all, unless it is there."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.") as stream:  # its mode is 0600

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
+from edge_runtime.state import default_state
 from server.key_store import KeyStore
 from server.keys import ApiKey, Rate, Rule, egress_of, scopes_of, seconds_of
 from server.spending import Spending
-from server.state import default_state
 
 _STATE = click.option(
     "--state", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", default=default_state,

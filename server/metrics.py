@@ -93,6 +93,10 @@ class Metrics:
             registry=registry,
         )
         self._loaded = Gauge("imgedit_model_loaded", "1: ready.", ("model", "version"), registry=registry)
+        self._refused = Gauge(
+            "imgedit_model_refused", "1: active in the model store, and not served.", ("model", "version"),
+            registry=registry,
+        )
         self._fallbacks = Counter(
             "imgedit_fallback", "Edits that a provider did, by what stood against the first model here.", ("reason",),
             registry=registry,
@@ -148,9 +152,14 @@ class Metrics:
         elif error.status == 503:
             self._rejected.labels(error.code).inc()
 
-    def model(self, name: str, version: str, ready: bool) -> None:
-        """Say whether a model is ready."""
-        self._loaded.labels(name, version).set(int(ready))
+    def models(self, loaded: Iterable[tuple[str, str, bool]], refused: Iterable[tuple[str, str]]) -> None:
+        """Say which models are there, as (name, version, ready), and which the store names and can't be served."""
+        self._loaded.clear()
+        self._refused.clear()
+        for name, version, ready in loaded:
+            self._loaded.labels(name, version).set(int(ready))
+        for name, version in refused:
+            self._refused.labels(name, version).set(1)
 
     def text(self) -> bytes:
         """Return the exposition format."""

@@ -22,10 +22,11 @@ blueprint = Blueprint("models", __name__)
 
 @blueprint.get("/v1/models")
 def models() -> Response:
-    """List the models, those of providers last."""
+    """List the models, those of providers last, and what the store's active versions can't be served for."""
     service = current_node().service
     data = [*map(_model, service.models()), *map(_remote, service.remotes.values())]
-    return jsonify({"object": "list", "data": data})
+    refused = [asdict(one) for one in watch.refused] if (watch := current_node().watch) else []
+    return jsonify({"object": "list", "data": data, "x_refused": refused})
 
 
 @blueprint.get("/v1/models/<path:name>")

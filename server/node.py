@@ -26,6 +26,7 @@ from server.tracing import UNTRACED, Tracing
 
 if TYPE_CHECKING:
     from edge_runtime.service import EditService
+    from server.store_watch import StoreWatch
 
 _NO_RECORD: Final = NoRecord()
 
@@ -42,6 +43,7 @@ class Node:
     tracing: Tracing
     config: ServerConfig
     results: Results
+    watch: StoreWatch | None = None
 
     @contextmanager
     def admission(self) -> Iterator[Admission]:

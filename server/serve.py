@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +24,16 @@ from edge_runtime import plugins
 from edge_runtime.errors import OptionError
 from edge_runtime.heap import limit_heap
 from server.config import ServerConfig
+from server.first_key import make_first_key
 from server.key_store import KeyStore
 
 if TYPE_CHECKING:
     from flask import Flask
 
+    from edge_runtime.local import LocalEditor
     from edge_runtime.service import EditService
+    from edge_runtime.workers import Workers
+    from server.store_watch import StoreWatch
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +48,8 @@ _KEPT_FILES = 64
 class Address:
     """Where to listen. `port` 0 takes a free one.
 
-    Addresses that other machines reach need `behind_proxy`, which needs keys and says that a proxy in front ends TLS,
-    or `insecure_public`, which lets everybody in.
+    Addresses that other machines reach need `behind_proxy`, which says that a proxy in front ends TLS and has a first
+    key made where there is none, or `insecure_public`, which lets everybody in.
     """
 
     host: str = "127.0.0.1"
@@ -59,11 +64,6 @@ class Address:
 
     def listen(self, has_keys: bool) -> socket.socket:
         """Return a listening socket; raises OptionError when the address is public, wrong or taken."""
-        if self.behind_proxy and not has_keys:
-            raise OptionError(
-                "whoever reaches the proxy could use this server: it has no API keys", got="--behind-proxy",
-                hint="make one with nanoedge keys create",
-            )
         try:
             family, _, _, _, sockaddr = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
         except socket.gaierror as error:
@@ -84,7 +84,7 @@ class Address:
         raise OptionError(
             f"this address can be reached from other machines, {lack}",
             got=self.host, allowed="127.0.0.1, ::1, localhost",
-            hint="make keys with nanoedge keys create, then --behind-proxy says that a proxy in front ends TLS; "
+            hint="--behind-proxy says that a proxy in front ends TLS, and makes a first key if there is none; "
             "--insecure-public lets in everybody who can reach it",
         )
 
@@ -95,7 +95,7 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     The socket is opened first, so that a taken port shows before the model is loaded, and clients that come
     early wait instead of failing.
     """
-    listening = address.listen(KeyStore(config.state).in_use)
+    listening = _listening(address, config)
     limit_heap()
     service = _opened(config)
     from server.app import create_app
@@ -104,10 +104,14 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     tracing = plugins.load("server.tracers", "otlp")(config.traces) if config.traces else UNTRACED
     settings = config if address.reached_by_name else replace(config, trusted_hosts=LOOPBACK_NAMES)
     try:
-        app = create_app(service, settings, tracing)
+        watch = _watch(config, service)
+        app = create_app(service, settings, tracing, watch)
         if service.workers is not None:
             app.extensions["nanoedge"].metrics.watch_workers(service.workers)
             service.workers.wait()
+        if watch is not None:
+            watch.look()
+            watch.start()
     except BaseException:
         service.close()
         raise
@@ -118,6 +122,7 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     loop.run()
     began = time.monotonic()
     drained = loop.drain(DRAIN_SECONDS)
+    drained = (watch is None or watch.close(max(0.0, DRAIN_SECONDS - time.monotonic() + began))) and drained
     drained = app.extensions["nanoedge.jobs"].stop(max(0.0, DRAIN_SECONDS - time.monotonic() + began)) and drained
     if not drained:
         logger.warning("work was cut off: it took longer than %g s to end; jobs stay queued", DRAIN_SECONDS)
@@ -127,6 +132,22 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     service.close()
     app.extensions["nanoedge"].access.close()
     tracing.close()
+
+
+def _listening(address: Address, config: ServerConfig) -> socket.socket:
+    keys = KeyStore(config.state)
+    listening = address.listen(keys.in_use)
+    try:
+        if address.behind_proxy and not keys.in_use:
+            if config.state is None:
+                raise OptionError("a server without a folder for its state has no API keys", got="--behind-proxy")
+            make_first_key(keys, config.state, sys.stderr)
+    except BaseException:
+        listening.close()
+        raise
+    finally:
+        keys.close()
+    return listening
 
 
 def _opened(config: ServerConfig) -> EditService:
@@ -143,6 +164,42 @@ def _opened(config: ServerConfig) -> EditService:
     except BaseException:
         workers.close()
         raise
+
+
+def _watch(config: ServerConfig, service: EditService) -> StoreWatch | None:
+    """Return what follows the model store; raises StateError for a newer nanoedge's, OptionError for wrong keys."""
+    if config.model_folder is None:
+        return None
+    from edge_runtime.store.layout import Store
+    from edge_runtime.store.trust import trusted_keys
+    from server.store_watch import StoreWatch
+
+    store = Store(config.model_folder)
+    store.check()
+    trusted_keys(store, config.model_keys)
+    return StoreWatch(store, config.model_keys, service, _Opener(service.workers, config.threads))
+
+
+@dataclass(frozen=True, slots=True)
+class _Opener:
+    """Opens models of the store as those of the start were opened: in children, or in this process."""
+
+    workers: Workers | None
+    threads: int | None
+
+    def __call__(self, folder: Path, name: str) -> tuple[LocalEditor, Callable[[], object]]:
+        if self.workers is None:
+            from edge_runtime.editor import Editor
+
+            return Editor.open(folder, threads=self.threads), lambda: None
+        workers, editor = self.workers, self.workers.editor(folder, self.threads, name)
+        try:
+            editor.abilities  # noqa: B018 - waits for it
+        except BaseException:
+            editor.close()
+            workers.forget(editor)
+            raise
+        return editor, lambda: workers.forget(editor)
 
 
 class _Loop:

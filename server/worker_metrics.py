@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
+    from edge_runtime.worker_editor import Fate
     from edge_runtime.workers import Workers
 
 
@@ -23,11 +25,13 @@ class WorkerMetrics(Collector):
         restarts = CounterMetricFamily("imgedit_worker_restarts", "Processes lost.", labels=["model", "reason"])
         unloads = CounterMetricFamily("imgedit_model_unloads", "Models unloaded.", labels=["model", "reason"])
         opening = GaugeMetricFamily("imgedit_model_load_seconds", "Of the last opening.", labels=["model"])
-        for editor in self._workers.editors:
-            name, fate = editor.artifact.folder.name, editor.fate
-            opening.add_metric([name], fate.opening_seconds)
-            _count(restarts, name, fate.restarts)
-            _count(unloads, name, fate.unloads)
+        fates: dict[str, list[Fate]] = {}
+        for editor in self._workers.editors:  # while a model changes over, two have its name
+            fates.setdefault(editor.name, []).append(editor.fate)
+        for name, found in fates.items():
+            opening.add_metric([name], found[-1].opening_seconds)
+            _count(restarts, name, sum((Counter(fate.restarts) for fate in found), Counter()))
+            _count(unloads, name, sum((Counter(fate.unloads) for fate in found), Counter()))
         return (restarts, unloads, opening)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from server.state import default_state
+from edge_runtime.state import default_state
 
 
 @click.command()
@@ -26,18 +26,28 @@ from server.state import default_state
     "--state", type=click.Path(path_type=Path), metavar="DIR", default=default_state,
     help="The folder for what outlives the process. Default: as `nanoedge serve`.",
 )
+@click.option(
+    "--model-store", type=click.Path(path_type=Path), metavar="DIR", help="The model store. Default: models in --state."
+)
+@click.option(
+    "--model-keys", type=click.Path(path_type=Path), metavar="FILE",
+    help="Public keys that sign its models. Default: trusted.pub in the store.",
+)
 @click.option("--device", metavar="NAME", help="Insist on this device, such as cuda.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
 def doctor(
     context: click.Context, host: str, port: int, models: tuple[Path, ...], providers: Path | None, state: Path,
-    device: str | None, as_json: bool,
+    model_store: Path | None, model_keys: Path | None, device: str | None, as_json: bool,
 ) -> None:
     """Look for what is wrong here, and say how to mend it. Exits with 1 when something is."""
     from server.doctor.finding import Status
     from server.doctor.report import Patient, examine, row, summary
 
-    patient = Patient(host=host, port=port, state=state, models=models, providers=providers, device=device)
+    patient = Patient(
+        host=host, port=port, state=state, models=models, providers=providers, device=device, model_store=model_store,
+        model_keys=model_keys,
+    )
     findings = []
     for finding in examine(patient):
         findings.append(finding)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +14,14 @@ from edge_runtime.editor import EMBEDDED
 from edge_runtime.engine import Engine, engine_for
 from edge_runtime.errors import NanoedgeError
 from edge_runtime.machine import Machine
+from edge_runtime.minisign import PublicKey
+from edge_runtime.store.layout import Store
+from edge_runtime.store.trust import check_whole, trusted_keys
+from edge_runtime.store.version import EMBEDDED_VERSION, Version
 from server.doctor.finding import Finding, fail, ok, warn
 
 _ENGINE: Final = "onnxruntime"
+_UNFINISHED_BYTES: Final = 100_000_000
 _TRIED: Final = "vision"
 """The embedded model's graph with the most arithmetic."""
 
@@ -33,6 +39,53 @@ def models(folders: Sequence[Path]) -> Iterator[Finding]:
         size = f"{artifact.manifest.total_bytes / 1e6:,.1f} MB in {len(artifact.manifest.files)} files"
         yield ok(subject, f"version {artifact.version}, {size}, all digests right")
         yield from _engine(subject, artifact)
+
+
+def stored(folder: Path, keys_file: Path | None) -> Iterator[Finding]:
+    """Read every version in the model store, and look at what is active."""
+    store = Store(folder)
+    try:
+        store.check()
+        keys = trusted_keys(store, keys_file)
+        names = store.names()
+    except NanoedgeError as error:
+        yield fail("model store", str(error), "what the message says; nothing in the store was changed")
+        return
+    versions = [version for name in names for version in store.versions(name) if version.digest != EMBEDDED_VERSION]
+    size = sum(path.stat().st_blocks * 512 for path in store.partial.glob("*/**/*") if path.is_file())
+    signed = f", signed by {', '.join(map(str, keys))}" if keys else ""
+    yield ok("model store", f"{folder}, {len(versions)} versions{signed}")
+    if size > _UNFINISHED_BYTES:
+        fix = f"pull it to the end, or delete {store.partial}"
+        yield warn("model store", f"{size / 1e6:,.0f} MB of unfinished downloads", fix)
+    for version in versions:
+        yield _stored(store, version, keys)
+    for name in names:
+        yield from _pointed(store, name)
+
+
+def _stored(store: Store, version: Version, keys: Sequence[PublicKey]) -> Finding:
+    subject = f"model {version}"
+    try:
+        artifact = check_whole(version, keys)
+    except NanoedgeError as error:
+        back = f"nanoedge models rollback {version.name}, or pull it again from {version.origin}"
+        with suppress(NanoedgeError):
+            if store.pointer(version.name).active != version.digest:
+                back = f"nanoedge models remove {version}, and pull it again from {version.origin}"
+        return fail(subject, str(error), back)
+    return ok(subject, f"{artifact.manifest.total_bytes / 1e6:,.1f} MB, all digests right")
+
+
+def _pointed(store: Store, name: str) -> Iterator[Finding]:
+    """Say what is wrong with the active version of a name, or that there is none."""
+    try:
+        active = store.active_of(name)
+    except NanoedgeError as error:
+        yield fail(f"active {name}", str(error), f"nanoedge models list, then nanoedge models activate {name}@VERSION")
+        return
+    if active is None:
+        yield warn(f"active {name}", "no version is active", f"nanoedge models activate {name}@VERSION")
 
 
 def devices(wanted: str | None) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.editor import EMBEDDED
+from edge_runtime.state import MODELS
 from server.doctor import models, network, storage, system
 from server.doctor.finding import Finding, Status
 
@@ -24,6 +25,8 @@ class Patient:
     models: tuple[Path, ...] = ()
     providers: Path | None = None
     device: str | None = None
+    model_store: Path | None = None
+    model_keys: Path | None = None
 
 
 def examine(patient: Patient) -> Iterator[Finding]:
@@ -35,6 +38,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
     yield system.clock([EMBEDDED / "manifest.json", *held])
     yield models.engines()
     yield from models.models(patient.models)
+    yield from models.stored(patient.model_store or patient.state / MODELS, patient.model_keys)
     yield from models.devices(patient.device)
     yield network.port(patient.host, patient.port)
     yield network.certificates()

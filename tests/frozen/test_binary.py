@@ -58,7 +58,7 @@ def test_times_can_be_measured(dist: Path) -> None:
 
 def test_it_has_what_the_source_has(binary: Path) -> None:
     found = json.loads(run(binary, "plugins", "--json").stdout)
-    assert found == {kind: list(plugins.names(kind)) for kind in ("families", "engines", "providers")}
+    assert found == {kind: list(plugins.names(kind)) for kind in ("families", "engines", "providers", "sources")}
     verbs = run(binary, "--help").stdout
     source = run(sys.executable, "-m", "edge_runtime.cli", "--help").stdout
     names, of_source = (
