@@ -6,7 +6,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from converters.bench.ranking import EQUAL, FIRST, SECOND, Ranking, Vote, rank
@@ -110,7 +110,8 @@ class Election:
         return min(left, key=need)
 
     def _certainties(self, ballots: Sequence[Ballot]) -> dict[tuple[str, str], float]:
-        duels = rank(self._scenes.models, _votes(ballots)).duels
+        # Without clusters, alike votes are few and counted: this is asked before every question.
+        duels = rank(self._scenes.models, [replace(vote, cluster="") for vote in _votes(ballots)]).duels
         return {(min(duel.better, duel.worse), max(duel.better, duel.worse)): duel.certainty for duel in duels}
 
 

@@ -9,6 +9,7 @@ which takes votes as independent, and the sandwich estimate by clusters, as seve
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -115,12 +116,14 @@ class _Fit:
     def __init__(self, models: Sequence[str], votes: Sequence[Vote], prior_deviation: float) -> None:
         self._places = {model: place for place, model in enumerate(models)}
         size = len(models) + 1  # the last parameter is the logarithm of t
-        self._utilities = _utilities(self._places, votes)
-        self._outcomes = np.array([vote.outcome for vote in votes], int)
+        alike = Counter(votes)
+        self._utilities = _utilities(self._places, list(alike))
+        self._outcomes = np.array([vote.outcome for vote in alike], int)
+        self._counts = np.array(list(alike.values()), float)
         self._precision = np.eye(size) / prior_deviation**2
         self._found = np.zeros(size)
         self._maximise()
-        self._variances = self._estimate_variances([vote.cluster for vote in votes])
+        self._variances = self._estimate_variances([vote.cluster for vote in alike])
 
     def score(self, model: str) -> tuple[float, float]:
         """Return the strength above the group's mean, and its standard error."""
@@ -140,7 +143,7 @@ class _Fit:
         return float(contrast @ self._found), variance**0.5
 
     def _chances(self, parameters: Array) -> Array:
-        """Return the chances of the outcomes: float64 (votes, 3)."""
+        """Return the chances of the outcomes: float64 (kinds of votes, 3)."""
         utilities = self._utilities @ parameters
         odds = np.exp(utilities - utilities.max(axis=1, keepdims=True, initial=-np.inf))
         chances: Array = odds / odds.sum(axis=1, keepdims=True)
@@ -148,18 +151,19 @@ class _Fit:
 
     def _objective(self, parameters: Array) -> float:
         chances = self._chances(parameters)[np.arange(len(self._outcomes)), self._outcomes]
-        return float(np.log(chances).sum() - parameters @ self._precision @ parameters / 2)
+        return float(self._counts @ np.log(chances) - parameters @ self._precision @ parameters / 2)
 
     def _scores(self, chances: Array) -> Array:
-        """Return each vote's gradient: float64 (votes, parameters)."""
+        """Return the gradients of alike votes: float64 (kinds of votes, parameters)."""
         seen = self._utilities[np.arange(len(self._outcomes)), self._outcomes]
-        gradient: Array = seen - np.einsum("vo,vop->vp", chances, self._utilities)
+        gradient: Array = self._counts[:, None] * (seen - np.einsum("vo,vop->vp", chances, self._utilities))
         return gradient
 
     def _curvature(self, chances: Array) -> Array:
         means = np.einsum("vo,vop->vp", chances, self._utilities)
-        squares = np.einsum("vo,vop,voq->pq", chances, self._utilities, self._utilities)
-        curvature: Array = squares - means.T @ means + self._precision
+        weights = self._counts[:, None] * chances
+        squares = np.einsum("vop,voq->pq", weights[..., None] * self._utilities, self._utilities)
+        curvature: Array = squares - (self._counts[:, None] * means).T @ means + self._precision
         return curvature
 
     def _maximise(self) -> None:

@@ -11,7 +11,8 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -82,9 +83,9 @@ class VoteStore:
                 f"these votes were cast on other pictures: {len(changed)} of the report have changed since",
                 got=f"{self._file}; for example {' by '.join(changed[0])}", hint="name another file with --out",
             )
-        with self._lock, self._connection:
+        rows = [(*key, digest) for key, digest in given.items()]
+        with self._errors(), self._lock, self._connection:  # which commits, or takes all back
             self._connection.execute("BEGIN IMMEDIATE")
-            rows = [(*key, digest) for key, digest in given.items()]
             self._connection.executemany("INSERT OR IGNORE INTO pictures VALUES (?, ?, ?)", rows)
 
     def ballots(self) -> list[Ballot]:
@@ -134,9 +135,13 @@ class VoteStore:
             self._connection.close()
 
     def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._errors(), self._lock:
+            return self._connection.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            with self._lock:
-                return self._connection.execute(statement, values).fetchall()
+            yield
         except sqlite3.Error as error:
             raise StateError("the votes can't be read or written", got=f"{self._file}: {error}") from error
 
