@@ -17,7 +17,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks import agreement, corrections, gier, graphs, language, mask_iou, node, restoration
+from benchmarks import agreement, corrections, gier, graphs, language, mask_iou, node, peers, restoration
 from benchmarks.sibling import say, sibling
 from benchmarks.table import jpeg, markdown, photographs
 from edge_runtime.artifact import Artifact
@@ -89,6 +89,9 @@ def main() -> None:
                                   "original.", lambda: _with(options.data, "photos", lambda: corrections.report(
                                       corrections.of_artifact(int8), corrections.held_out(options.data, 24)))),
         "Sizes": ("", lambda: sizes(recipes)),
+        "Peers": ("What else one would pick for parts of this, on the same photographs in one run: ratios of time with "
+                  "95 % intervals, above 1 where the peer takes longer. Alone: `python -m benchmarks.peers`.",
+                  lambda: peers.report(options.data, max(5, rounds // 2), peers.THREADS)),
     }
     page = ["# Benchmarks", f"Printed by `python -m benchmarks.bench --data FOLDER` on: {machine()}."]
     for title, (lead, measure) in sections.items():

@@ -10,7 +10,6 @@ interleaved rounds in random order, 95 % intervals over rounds. `--data` has pho
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -30,11 +29,11 @@ from converters.sources.nano_banana import SOURCE
 from edge_runtime.artifact import Artifact
 from edge_runtime.editor import EMBEDDED
 from edge_runtime.engines.onnxruntime import ENGINE
-from edge_runtime.machine import Machine
 from edge_runtime.tensors import Tensor
 
 COMPONENTS = ("text", "vision", "restore", "context", "render")
 OURS = "int8, ONNX Runtime"
+THREADS = 1
 PACKAGES = {"openvino": "openvino", "cv2": "opencv-python-headless", "bm3d": "bm3d"}
 Run = Callable[[], Mapping[str, Tensor]]
 
@@ -143,13 +142,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with photos/, of which those held out from training are used")
     parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--threads", type=int, default=Machine.detect().cores, help="of each peer; default: the cores")
+    parser.add_argument("--threads", type=int, default=THREADS, help="of each peer; default: 1, as idle threads of one peer "
+                        "would disturb the next")
     parser.add_argument("--only", choices=["graphs", "denoise", "adjustments"], default="", help="one of the tables")
     options = parser.parse_args()
     print(report(options.data, options.rounds, options.threads, options.only))
 
 
 if __name__ == "__main__":
-    # What torch compiles waits by OpenMP, whose idle threads else take the cores from whoever is measured next.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     main()

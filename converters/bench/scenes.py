@@ -56,7 +56,7 @@ class Scenes:
         """Yield scene, model and SHA-256 of every picture; raises ImageError for what no browser could be shown."""
         for scene in self.by_name.values():
             for model, path in scene.pictures.items():
-                data = path.read_bytes()
+                data = read_file(path)
                 images.size_of(data, Limits())
                 yield scene.name, model, hashlib.sha256(data).hexdigest()
 
@@ -86,6 +86,14 @@ def read_scenes(folder: Path) -> Scenes:
     return Scenes(models=models, by_name={scene.name: scene for scene in scenes}, without_picture=missing)
 
 
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes; raises InputError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError("a file of the report can't be read", got=f"{path}: {error.strerror}") from error
+
+
 def _require_two(models: tuple[str, ...], scenes: list[Scene]) -> None:
     if len(models) < 2:
         raise InputError(
@@ -111,11 +119,13 @@ def _scene(case: Mapping[str, Any], name: str, photo: str, pictures: dict[str, P
 
 
 def _load(folder: Path) -> Mapping[str, Any]:
+    if not (folder / REPORT_FILE).exists():
+        raise InputError(f"this folder holds no report: it has no {REPORT_FILE}", got=folder, hint=_HINT)
     path = _locate(folder, REPORT_FILE)
     if path.stat().st_size > _MAX_REPORT_BYTES:
         raise InputError("the report is too large", got=path.stat().st_size, allowed=f"{_MAX_REPORT_BYTES} bytes")
     try:
-        report = json.loads(path.read_bytes())
+        report = json.loads(read_file(path))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON", got=error, hint=_HINT) from error
     if not isinstance(report, dict):

@@ -49,9 +49,7 @@ def vote(
     if as_json and not as_ranking:
         raise OptionError("the page has no JSON", got="--json", hint="add --ranking")
     file = out or report / VOTES_FILE
-    if as_ranking and not file.exists():
-        raise InputError("there are no votes yet", got=file, hint=f"let people vote: nanoedge bench vote {report}")
-    with _election(report, file) as election:
+    with _election(report, file, must_exist=as_ranking) as election:
         if as_ranking:
             ranking = election.ranking()
             click.echo(json.dumps(asdict(ranking), indent=2) if as_json else described(ranking))
@@ -61,7 +59,7 @@ def vote(
 
 
 @contextmanager
-def _election(report: Path, file: Path) -> Iterator[Election]:
+def _election(report: Path, file: Path, must_exist: bool) -> Iterator[Election]:
     from converters.bench.election import Election
     from converters.bench.scenes import read_scenes
     from converters.bench.vote_store import VoteStore
@@ -69,6 +67,8 @@ def _election(report: Path, file: Path) -> Iterator[Election]:
     scenes = read_scenes(report)
     if scenes.without_picture:
         click.echo(f"{scenes.without_picture} edits without a picture are left out", err=True)
+    if must_exist and not file.exists():
+        raise InputError("there are no votes yet", got=file, hint=f"let people vote: nanoedge bench vote {report}")
     store = VoteStore(file)
     try:
         store.remember(scenes.digests())

@@ -19,6 +19,7 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import Forbidden, HTTPException, NotFound
 
 from converters.bench.election import Election
+from converters.bench.scenes import read_file
 from converters.bench.vote_store import Ballot, Choice
 from edge_runtime import images
 from edge_runtime.errors import InputError, NanoedgeError
@@ -97,7 +98,7 @@ def _described(election: Election, ballot: Ballot | None) -> dict[str, Any]:
 
 def _anonymous(path: Path) -> bytes:
     """Return a picture's pixels as PNG: no metadata, no trace of the file's name, format or quality."""
-    photo = images.decode(path.read_bytes(), _LIMITS)
+    photo = images.decode(read_file(path), _LIMITS)
     return images.encode(photo.pixels, photo.has_alpha, "png")[0]
 
 

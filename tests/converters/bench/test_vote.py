@@ -140,7 +140,7 @@ def test_a_report_that_cant_be_voted_on_says_why(
 
 
 def test_a_folder_that_is_no_report_says_so(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="report.json can't be read"):
+    with pytest.raises(InputError, match="holds no report"):
         read_scenes(tmp_path)
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(InputError, match="is not JSON"):
