@@ -35,6 +35,8 @@ COMPONENTS = ("text", "vision", "restore", "context", "render")
 OURS = "int8, ONNX Runtime"
 THREADS = 1
 PACKAGES = {"openvino": "openvino", "cv2": "opencv-python-headless", "bm3d": "bm3d"}
+"""Import names and what to install. The licence of bm3d forbids commercial use."""
+
 Run = Callable[[], Mapping[str, Tensor]]
 
 
@@ -142,8 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with photos/, of which those held out from training are used")
     parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--threads", type=int, default=THREADS, help="of each peer; default: 1, as idle threads of one peer "
-                        "would disturb the next")
+    parser.add_argument("--threads", type=int, default=THREADS, help="of each peer (1: idle ones would disturb others)")
     parser.add_argument("--only", choices=["graphs", "denoise", "adjustments"], default="", help="one of the tables")
     options = parser.parse_args()
     print(report(options.data, options.rounds, options.threads, options.only))
