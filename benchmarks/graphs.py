@@ -49,7 +49,7 @@ def report(models: Mapping[str, Path], photos: Mapping[str, Image.Image], rounds
             for label, plan in PLANS.items():
                 for name, editor in editors.items():
                     request = EditRequest(image=small, plan=plan, output_format="jpeg")
-                    jobs[f"{label}, {side} px", name] = staged(editor, request)
+                    jobs[f"{label}, {side} px", name] = _staged(editor, request)
         times = _interleaved(jobs, rounds)
     finally:
         for editor in editors.values():
@@ -83,9 +83,7 @@ def _timed(session: Session, feed: Mapping[str, np.ndarray]) -> Callable[[], flo
     return run
 
 
-def staged(editor: Editor, request: EditRequest) -> Callable[[], float]:
-    """Return what does an edit and gives the seconds from pixels to pixels, without decoding and encoding."""
-
+def _staged(editor: Editor, request: EditRequest) -> Callable[[], float]:
     def run() -> float:
         seconds = editor.edit(request).seconds
         return sum(seconds.get(stage, 0.0) for stage in STAGES)

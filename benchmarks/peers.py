@@ -68,7 +68,7 @@ def _component(component: ComponentSource, rounds: int, threads: int) -> list[li
         run()  # compiles, where something is compiled
         runs[name] = run
     say(f"{component.name}: measuring")
-    jobs: dict[str, Job] = {name: timed(run) for name, run in runs.items()}
+    jobs: dict[str, Job] = {name: timed(run, threads) for name, run in runs.items()}
     times = interleaved(jobs, rounds)
     return [
         [component.name, name, "1" if name == OURS else told(times[name], times[OURS]), _difference(run(), reference)]
@@ -131,7 +131,8 @@ def report(data: Path | None, rounds: int, threads: int, only: str = "") -> str:
     }
     libraries = {"onnxruntime": "onnxruntime", "torch": "torch", "skimage": "scikit-image", "PIL": "pillow", **PACKAGES}
     installed = [f"{package} {version(package)}" for module, package in libraries.items() if find_spec(module)]
-    parts = [f"Threads of each: {threads}. {', '.join(installed)}.", *missing()]
+    clock = "1, by the processor's time" if threads == 1 else f"{threads}, by the clock"
+    parts = [f"Threads of each: {clock}. {', '.join(installed)}.", *missing()]
     for name, (lead, measure) in sections.items():
         if only in ("", name):
             say(f"measuring {name}")

@@ -16,14 +16,17 @@ from skimage import color, exposure, filters
 from skimage.restoration import denoise_tv_chambolle, denoise_wavelet
 
 from benchmarks import restoration
-from benchmarks.graphs import staged
 from benchmarks.sibling import say, sibling
 from benchmarks.table import jpeg, markdown, photographs
 from benchmarks.timing import Job, interleaved, timed, told
 from converters.nano_banana.damage import Pixels
 from converters.nano_banana.restoration_pairs import CONDITIONS, Pair, middle, psnr, restored
-from edge_runtime.editor import EMBEDDED, Editor
-from edge_runtime.request import EditRequest
+from edge_runtime.artifact import Artifact
+from edge_runtime.editor import EMBEDDED
+from edge_runtime.engines.onnxruntime import ENGINE
+from edge_runtime.families.nano_banana import NanoBanana
+from edge_runtime.generators import finished
+from edge_runtime.plan import Edit, Plan
 
 OURS = "nano-banana int8"
 PHOTOS, SIDE_PIXELS = 12, 256
@@ -44,7 +47,7 @@ def denoising(data: Path | None, threads: int) -> str:
     for name, method in methods.items():
         say(f"denoising {len(pairs)} photographs: {name}")
         scores[name] = np.array([psnr(method(pair), pair.clean) for pair in pairs])
-    jobs: dict[str, Job] = {name: timed(partial(method, pairs[0])) for name, method in methods.items()}
+    jobs: dict[str, Job] = {name: timed(partial(method, pairs[0]), threads) for name, method in methods.items()}
     times = interleaved({name: job for name, job in jobs.items() if name != "CBM3D"}, ROUNDS)
     slow = interleaved({name: jobs[name] for name in (OURS, "CBM3D") if name in jobs}, SLOW_ROUNDS)
     rows = [
@@ -131,7 +134,7 @@ def _saturated(photo: Pixels) -> NDArray[Any]:
 
 
 def _vignette(photo: NDArray[Any]) -> NDArray[Any]:
-    rows, columns = (np.linspace(-1, 1, size) ** 2 for size in photo.shape[:2])
+    rows, columns = (np.linspace(-1, 1, size, dtype=np.float32) ** 2 for size in photo.shape[:2])
     return np.asarray(photo * (1 - 0.25 * (rows[:, None] + columns[None]))[..., None])
 
 
@@ -193,15 +196,17 @@ def _chain(changes: Mapping[str, Change], last: Change) -> Change:
 def adjustments(rounds: int, threads: int) -> str:
     """Return the ratio of time of each adjustment by each peer."""
     peers = {"Pillow": _pillow(), "scikit-image": _scikit_image()} | ({"OpenCV": _opencv()} if find_spec("cv2") else {})
-    data = jpeg(next(iter(photographs(None).values())), LONG_SIDE_PIXELS)
-    photo = np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+    encoded = jpeg(next(iter(photographs(None).values())), LONG_SIDE_PIXELS)
+    photo = np.asarray(Image.open(BytesIO(encoded)).convert("RGB"))
+    opaque = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
+    model = NanoBanana(Artifact.open(EMBEDDED), ENGINE, threads, ENGINE.device)
     rows = []
-    with Editor.open(EMBEDDED, threads=threads) as editor:
-        for name, adjusted in PLANS.items():
-            plan = {"edits": [{"adjust": each, "amount": _AMOUNT} for each in adjusted]}
-            jobs = {OURS: staged(editor, EditRequest(image=data, plan=plan, output_format="jpeg"))}
-            jobs |= {peer: timed(partial(changes[name], photo)) for peer, changes in peers.items()}
-            say(f"adjustments: {name}")
-            times = interleaved(jobs, rounds)
-            rows.append([name, "1", *(told(times[peer], times[OURS]) for peer in peers)])
+    for name, adjusted in PLANS.items():
+        plan = Plan(edits=tuple(Edit(adjust=each, amount=_AMOUNT) for each in adjusted))
+        jobs = {OURS: timed(lambda plan=plan: finished(model.render(opaque, plan, None)), threads)}  # type: ignore[misc]
+        jobs |= {peer: timed(partial(changes[name], photo), threads) for peer, changes in peers.items()}
+        say(f"adjustments: {name}")
+        times = interleaved(jobs, rounds)
+        rows.append([name, "1", *(told(times[peer], times[OURS]) for peer in peers)])
+    model.close()
     return markdown(["adjustment", OURS, *peers], rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,7 +25,10 @@ _HINT: Final = "give the folder that nanoedge bench wrote by -o"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """A photo and an instruction. `pictures` has each model's result, `before` the photo: real paths."""
+    """A photo and an instruction. `pictures` has each model's result, `before` the photo: real paths.
+
+    `digests` has the SHA-256 of each result.
+    """
 
     case: str
     photo: str
@@ -33,6 +37,7 @@ class Scene:
     instruction: str
     before: Path
     pictures: Mapping[str, Path]
+    digests: Mapping[str, str]
 
     @property
     def name(self) -> str:
@@ -40,8 +45,10 @@ class Scene:
         return f"{self.case}/{self.photo}"
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Yield the pairs of models that can be compared here, each in alphabetical order."""
-        return itertools.combinations(sorted(self.pictures), 2)
+        """Yield the pairs of models whose results differ, each in alphabetical order."""
+        for first, second in itertools.combinations(sorted(self.pictures), 2):
+            if self.digests[first] != self.digests[second]:
+                yield first, second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,17 +59,28 @@ class Scenes:
     by_name: Mapping[str, Scene]
     without_picture: int
 
+    @property
+    def different(self) -> int:
+        """Return how many pairs can be asked about."""
+        return sum(1 for scene in self.by_name.values() for _ in scene.pairs())
+
+    @property
+    def same(self) -> int:
+        """Return how many pairs can't be asked about, as both models made the same file."""
+        return sum(math.comb(len(scene.pictures), 2) for scene in self.by_name.values()) - self.different
+
     def digests(self) -> Iterator[tuple[str, str, str]]:
-        """Yield scene, model and SHA-256 of every picture; raises ImageError for what no browser could be shown."""
+        """Yield scene, model and SHA-256 of every picture."""
         for scene in self.by_name.values():
-            for model, path in scene.pictures.items():
-                data = read_file(path)
-                images.size_of(data, Limits())
-                yield scene.name, model, hashlib.sha256(data).hexdigest()
+            for model, digest in scene.digests.items():
+                yield scene.name, model, digest
 
 
 def read_scenes(folder: Path) -> Scenes:
-    """Read a report's folder; raises InputError when it is none, lacks a second model, or a path leaves it."""
+    """Read a report's folder.
+
+    Raises InputError when it is none, lacks a second model, or a path leaves it; ImageError for what no page can show.
+    """
     report = _load(folder)
     models = tuple(dict.fromkeys(_text(model, "label", "a model") for model in _list(report, "models")))
     cases = {_text(case, "id", "a case"): case for case in _list(report, "cases")}
@@ -105,6 +123,11 @@ def _require_two(models: tuple[str, ...], scenes: list[Scene]) -> None:
             "no photo in the report has results of two models", got=f"{len(models)} models",
             hint="were pictures deleted, or did every edit of a model fail? Run nanoedge bench again",
         )
+    if not any(True for scene in scenes for _ in scene.pairs()):
+        raise InputError(
+            "there is nothing to choose: on every photo the models made the same picture", got=", ".join(models),
+            hint="compare models that differ more",
+        )
 
 
 def _scene(case: Mapping[str, Any], name: str, photo: str, pictures: dict[str, Path]) -> Scene:
@@ -114,8 +137,14 @@ def _scene(case: Mapping[str, Any], name: str, photo: str, pictures: dict[str, P
     before = pictures.pop("")
     return Scene(
         case=name, photo=photo, scenario=scenario, language=language, instruction=instruction, before=before,
-        pictures=pictures,
+        pictures=pictures, digests={model: _digest(path) for model, path in pictures.items()},
     )
+
+
+def _digest(path: Path) -> str:
+    data = read_file(path)
+    images.size_of(data, Limits())  # refuses what is no picture
+    return hashlib.sha256(data).hexdigest()
 
 
 def _load(folder: Path) -> Mapping[str, Any]:

@@ -67,6 +67,9 @@ def _election(report: Path, file: Path, must_exist: bool) -> Iterator[Election]:
     scenes = read_scenes(report)
     if scenes.without_picture:
         click.echo(f"{scenes.without_picture} edits without a picture are left out", err=True)
+    if scenes.same:
+        pairs = f"{scenes.same} of {scenes.same + scenes.different} pairs"
+        click.echo(f"{pairs} are left out: both models made the very same picture", err=True)
     if must_exist and not file.exists():
         raise InputError("there are no votes yet", got=file, hint=f"let people vote: nanoedge bench vote {report}")
     store = VoteStore(file)

@@ -22,7 +22,15 @@ from converters.bench.election import FEW_VOTES, Election
 from converters.bench.scenes import read_scenes
 from converters.bench.vote import vote
 from converters.bench.vote_store import Choice, VoteStore
-from edge_runtime.errors import InputError, NanoedgeError, OptionError, RepeatError, StateError, UnknownError
+from edge_runtime.errors import (
+    ImageError,
+    InputError,
+    NanoedgeError,
+    OptionError,
+    RepeatError,
+    StateError,
+    UnknownError,
+)
 from tests.converters.bench.voting import BRIGHTNESS, MODELS, load, save, started_page, write_report
 
 SCENES, PAIRS = 4, 3
@@ -139,6 +147,12 @@ def test_a_report_that_cant_be_voted_on_says_why(
         read_scenes(report)
 
 
+def test_what_is_no_picture_is_refused_before_anybody_votes(report: Path) -> None:
+    (report / "pictures/light-1/coffee" / f"{MODELS[0]}.jpg").write_text("no pixels")
+    with pytest.raises(ImageError, match="(?i)image|picture"):
+        read_scenes(report)
+
+
 def test_a_folder_that_is_no_report_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no report"):
         read_scenes(tmp_path)
@@ -154,6 +168,22 @@ def test_edits_without_a_picture_are_left_out(report: Path) -> None:
     scenes = read_scenes(report)
     assert scenes.without_picture == 1
     assert sorted(len(scene.pictures) for scene in scenes.by_name.values()) == [2, 3, 3, 3]
+
+
+def test_nobody_is_asked_about_the_very_same_picture(report: Path, store: VoteStore) -> None:
+    first, second = (report / "pictures/light-1/coffee" / f"{model}.jpg" for model in MODELS[:2])
+    second.write_bytes(first.read_bytes())
+    scenes = read_scenes(report)
+    assert scenes.same == 1
+    election = Election(scenes, store)
+    while answer(election, "v", by_brightness):
+        pass
+    asked = {(ballot.scene, ballot.pair) for ballot in store.ballots()}
+    assert len(asked) == SCENES * PAIRS - 1 and ("light-1/coffee.jpg", tuple(sorted(MODELS[:2]))) not in asked
+    for picture in report.glob("pictures/*/*/ember*.jpg"):
+        picture.write_bytes((picture.parent / "before.jpg").read_bytes())
+    with pytest.raises(InputError, match="nothing to choose"):
+        read_scenes(report)
 
 
 def test_a_voter_is_asked_everything_once_and_pairs_take_turns(report: Path, store: VoteStore) -> None:
