@@ -90,7 +90,8 @@ def main() -> None:
                                       corrections.of_artifact(int8), corrections.held_out(options.data, 24)))),
         "Sizes": ("", lambda: sizes(recipes)),
         "Peers": ("What else one would pick for parts of this, on the same photographs in one run: ratios of time with "
-                  "95 % intervals, above 1 where the peer takes longer. Alone: `python -m benchmarks.peers`.",
+                  "95 % intervals, above 1 where the peer takes longer. "
+                  "Alone: `python -m benchmarks.peers --data FOLDER`.",
                   lambda: peers.report(options.data, max(5, rounds // 2), peers.THREADS)),
     }
     page = ["# Benchmarks", f"Printed by `python -m benchmarks.bench --data FOLDER` on: {machine()}."]
