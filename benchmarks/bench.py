@@ -11,32 +11,21 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks import agreement, corrections, gier, graphs, language, mask_iou, node, restoration
+from benchmarks import agreement, corrections, gier, graphs, language, mask_iou, node, peers, restoration
+from benchmarks.sibling import say, sibling
 from benchmarks.table import jpeg, markdown, photographs
-from converters.convert import Request, convert
 from edge_runtime.artifact import Artifact
 from edge_runtime.editor import EMBEDDED
 from edge_runtime.machine import Machine
 
-RUNS = Path("runs") / "bench"
 RESTORED_PIXELS = 256
 """Side of the photographs that CBM3D runs on too: it takes a minute for one of 512."""
-
-
-def sibling(recipe: str) -> Path:
-    """Return an artifact made like the embedded one by another recipe, converted if it isn't there yet."""
-    folder = RUNS / Artifact.open(EMBEDDED).version / recipe
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        convert(Request(source="nano-banana", destination=folder, recipe=recipe), _say)
-    return folder
 
 
 def machine() -> str:
@@ -100,10 +89,14 @@ def main() -> None:
                                   "original.", lambda: _with(options.data, "photos", lambda: corrections.report(
                                       corrections.of_artifact(int8), corrections.held_out(options.data, 24)))),
         "Sizes": ("", lambda: sizes(recipes)),
+        "Peers": ("What else one would pick for parts of this, on the same photographs in one run: ratios of time with "
+                  "95 % intervals, above 1 where the peer takes longer. "
+                  "Alone: `python -m benchmarks.peers --data FOLDER`.",
+                  lambda: peers.report(options.data, max(5, rounds // 2), peers.THREADS)),
     }
     page = ["# Benchmarks", f"Printed by `python -m benchmarks.bench --data FOLDER` on: {machine()}."]
     for title, (lead, measure) in sections.items():
-        _say(f"measuring: {title}")
+        say(f"measuring: {title}")
         section = [f"## {title}", *([lead] if lead else []), measure()]
         print("\n\n".join(section), end="\n\n", flush=True)
         page += section
@@ -141,10 +134,6 @@ def _restoration(data: Path, int8: Path, fp32: Path) -> str:
 def _cpu_lines() -> list[str]:
     info = Path("/proc/cpuinfo")
     return info.read_text().splitlines() if info.exists() else []
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

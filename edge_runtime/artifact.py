@@ -251,21 +251,24 @@ def _check_size(file: str, size_bytes: int, wanted_bytes: int) -> None:
         )
 
 
-def locate(folder: Path, file: str) -> Path:
-    """Return the real path of a regular file below `folder`; raises ArtifactError when it lies elsewhere."""
+def locate(
+    folder: Path, file: str, what: str = "artifact", error_class: type[NanoedgeError] = ArtifactError
+) -> Path:
+    """Return the real path of a regular file below `folder`; raises `error_class` when it lies elsewhere."""
     try:
         path = Path(os.path.realpath(folder / file, strict=True))
         mode = path.stat().st_mode
-    except OSError as error:
-        raise ArtifactError(
-            f"the artifact's {file} can't be read", got=error, hint="the artifact is incomplete: copy it again"
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise error_class(
+            f"the {what}'s {file} can't be read", got=error, hint=f"the {what} is incomplete: copy it again"
         ) from error
     if not path.is_relative_to(os.path.realpath(folder)):
-        raise ArtifactError(
-            f"the artifact's {file} is a link that leaves it", got=path, allowed=folder, hint="copy the file instead"
+        raise error_class(
+            f"the {what}'s {file} lies outside it, or is a link that leaves it", got=path, allowed=folder,
+            hint="copy the file instead",
         )
     if not stat.S_ISREG(mode):
-        raise ArtifactError(f"the artifact's {file} is not a regular file", got=stat.filemode(mode))
+        raise error_class(f"the {what}'s {file} is not a regular file", got=stat.filemode(mode))
     return path
 
 

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from edge_runtime import plugins
 from edge_runtime.errors import OptionError
 from edge_runtime.heap import limit_heap
+from edge_runtime.listening import listen, url_of
 from server.config import ServerConfig
 from server.first_key import make_first_key
 from server.key_store import KeyStore
@@ -64,21 +64,10 @@ class Address:
 
     def listen(self, has_keys: bool) -> socket.socket:
         """Return a listening socket; raises OptionError when the address is public, wrong or taken."""
-        try:
-            family, _, _, _, sockaddr = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
-        except socket.gaierror as error:
-            raise OptionError("the host is not known", got=self.host, hint="try --host 127.0.0.1") from error
-        self._refuse_public(str(sockaddr[0]), has_keys)
-        try:
-            return socket.create_server(sockaddr[:2], family=family, backlog=_BACKLOG)
-        except OSError as error:
-            raise OptionError(
-                f"can't listen on {self.host} port {self.port} ({error.strerror or error})",
-                hint=f"is another server running there? Try --port {(self.port + 1) % 65536}",
-            ) from error
+        return listen(self.host, self.port, _BACKLOG, lambda private: self._refuse_public(private, has_keys))
 
-    def _refuse_public(self, numeric: str, has_keys: bool) -> None:
-        if ip_address(numeric.partition("%")[0]).is_loopback or self.reached_by_name:
+    def _refuse_public(self, private: bool, has_keys: bool) -> None:
+        if private or self.reached_by_name:
             return
         lack = "without TLS" if has_keys else "and the server has no API keys and no TLS"
         raise OptionError(
@@ -115,10 +104,9 @@ def serve(address: Address, config: ServerConfig, ready: Callable[[str], None]) 
     except BaseException:
         service.close()
         raise
-    host, port = listening.getsockname()[:2]
     loop = _Loop(app, listening, config)
     loop.stop_on_signals()
-    ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    ready(url_of(listening))
     loop.run()
     began = time.monotonic()
     drained = loop.drain(DRAIN_SECONDS)

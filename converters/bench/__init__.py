@@ -1,0 +1,1 @@
+"""`nanoedge bench`: how fast, how good, and what people prefer."""
