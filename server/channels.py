@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections import deque
 from typing import Any, Final
 
 from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
 from waitress.parser import HTTPRequestParser  # type: ignore[import-untyped]
-from waitress.task import ErrorTask, WSGITask  # type: ignore[import-untyped]
+from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask  # type: ignore[import-untyped]
 
 from server.entrance import REFUSAL, Entrance
 from server.problems import MEDIA_TYPE, problem
 
-HEALTH_PATHS: Final = ("/healthz", "/readyz")
+AT_ONCE: Final = "/healthz"
+HEALTH_PATHS: Final = (AT_ONCE, "/readyz")
 LINGER_SECONDS: Final = 5.0
 LINGER_BYTES: Final = 64 * 1024 * 1024
 
@@ -58,6 +60,25 @@ class HealthFirst(deque[Any]):
 
     def __bool__(self) -> bool:
         return len(self) > 0
+
+
+class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
+    """Waitress' threads, with health checks first; one that has just been read is answered by who has read it.
+
+    That thread is the event loop, which may wait for nothing: so only `/healthz`, whose answer needs no lock.
+    """
+
+    def __init__(self, threads: int) -> None:
+        super().__init__()
+        self.queue = HealthFirst()
+        self.set_thread_count(threads)
+
+    def add_task(self, channel: Any) -> None:
+        """Have the first request of a connection answered."""
+        if getattr(channel.requests[0], "path", "") == AT_ONCE and threading.get_ident() == channel.reader:
+            channel.at_once = True
+        else:
+            super().add_task(channel)
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
@@ -111,12 +132,17 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
-    """`refused`: what still comes is the body of a refused request. It is thrown away until `_lingers_until`."""
+    """`refused`: what still comes is the body of a refused request. It is thrown away until `_lingers_until`.
+
+    `reader` is the thread that reads, and `at_once` says that it answers too.
+    """
 
     asks: Entrance
     will_close: bool
     error_task_class, task_class = _ProblemTask, _Task
     refused = False
+    reader: int | None = None
+    at_once = False
     _lingers_until: float | None = None
     _thrown_bytes = 0
 
@@ -124,7 +150,13 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         return _Parser(self, adj)
 
     def received(self, data: bytes) -> bool:
-        return not self.refused and bool(super().received(data))
+        self.reader = threading.get_ident()
+        taken = not self.refused and bool(super().received(data))
+        if self.at_once:
+            # What else this read brought waits in the line, or a client could keep the loop busy by one read.
+            self.at_once, self.reader = False, None
+            self.service()
+        return taken
 
     def readable(self) -> bool:
         return self._lingers_until is not None or bool(super().readable())
