@@ -31,6 +31,7 @@
     │   ├── ProviderTimeoutError 504           no answer in the time that there was
     │   └── UnsureError          502           nobody knows whether it did the edit
     ├── StateError               500, exit 12  what the node keeps can't be read or written
+    │   ├── FullError            507           there is no room to keep it
     │   └── NothingKeptError     501           the node was started without a place to keep things
     ├── GoneError                410           it was kept, and has expired
     ├── UnknownError             404           nothing of this name is kept, or it is somebody else's
@@ -274,6 +275,14 @@ class ScopeError(AccessError):
     """The API key is not for what was asked."""
 
     status, default_code = 403, "scope_missing"
+
+
+class FullError(StateError):
+    """There is no room to keep it: the disk is full, or what may be kept is."""
+
+    status, default_code = 507, "storage_full"
+
+
 class NothingKeptError(StateError):
     """The node was started without a place to keep things."""
 

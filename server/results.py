@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from edge_runtime import headers, plugins
 from edge_runtime.errors import GoneError, NothingKeptError, OptionError, UnknownError
+from server.room import check_disk
 from server.sealing import MASTER_KEY, sealer_in
 
 LINK_SECONDS: Final = 3600.0
@@ -56,9 +57,11 @@ class Results:
         self._opened()
 
     def check(self) -> None:
-        """Raise NothingKeptError on a node that keeps no results."""
-        if self._state is None:
-            raise NothingKeptError("this node keeps no results", hint="start it with --state")
+        """Raise NothingKeptError on a node that keeps no results, FullError where there is no room for any."""
+        self._refuse_stateless()
+        place = self._where
+        if not _SCHEME.match(place):
+            check_disk(Path(place))
 
     def put(self, caller: str, picture: bytes, media_type: str) -> str:
         """Keep a picture and return its address."""
@@ -102,15 +105,23 @@ class Results:
                 self._storage = self._open()
             return self._storage
 
+    @property
+    def _where(self) -> str:
+        return self._place or str((self._state or Path()) / "results")
+
     def _open(self) -> Storage:
-        self.check()
-        place = self._place or str((self._state or Path()) / "results")
+        self._refuse_stateless()
+        place = self._where
         scheme = _SCHEME.match(place)
         storage: Storage = plugins.load("server.storages", scheme[1] if scheme else "folder")(place, self._state)
         return storage
 
+    def _refuse_stateless(self) -> None:
+        if self._state is None:
+            raise NothingKeptError("this node keeps no results", hint="start it with --state")
+
     def _signature(self, name: str, until: int) -> str:
-        self.check()
+        self._refuse_stateless()
         return sealer_in(self._state or Path()).signature(f"{name}?{until}")
 
 

@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from flask import current_app
@@ -17,6 +18,7 @@ from server.jobs.runner import Runner
 from server.jobs.store import JobStore
 from server.jobs.work import Work
 from server.node import Node
+from server.room import check_disk
 from server.sealing import sealer_in
 
 if TYPE_CHECKING:
@@ -49,8 +51,9 @@ class Jobs:
             self._opened()
 
     def admit(self, wanted: Wanted, claim: Claim) -> Job:
-        """Keep a job; raises NothingKeptError, and what `JobStore.admit` raises."""
+        """Keep a job; raises NothingKeptError, FullError, and what `JobStore.admit` raises."""
         opened = self._opened()
+        check_disk(self._node.config.state or Path(), wanted.bytes)
         job = opened.store.admit(wanted, claim)
         opened.runner.wake()
         return job

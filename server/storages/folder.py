@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_runtime.errors import NothingKeptError, StateError, UnknownError
+from server.room import kept_error
 from server.sealing import WRAPPED_BYTES, sealer_in
 
 _ROLE: Final = "result"
@@ -46,9 +47,7 @@ class Folder:
         except OSError as error:
             with suppress(OSError):  # perhaps it was never made
                 own.unlink()
-            raise StateError(
-                "the result can't be stored", got=f"{self._folder}: {error.strerror}", hint="is the disk full?"
-            ) from error
+            raise kept_error("the result can't be stored", self._folder, error) from error
 
     def get(self, name: str) -> bytes:
         """Read and open a file."""

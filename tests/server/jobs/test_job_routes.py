@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sqlite3
 import subprocess
 import time
@@ -182,5 +183,14 @@ def test_a_place_that_fails_is_the_operators_business(client: FlaskClient, tmp_p
     (warning,) = told["result"]["warnings"]
     assert "no address" in warning and str(tmp_path) not in warning
     form = {"image": (BytesIO(photo), "p.jpg"), "prompt": "warmer", "stream": "true", "store": "true"}
-    told = client.post("/v1/images/edits", data=form).text
-    assert "event: error" in told and '"code": "bad_state"' in told and str(tmp_path) not in told
+    event = client.post("/v1/images/edits", data=form).text
+    assert "event: image_edit.completed" in event and "no address" in event and str(tmp_path) not in event
+    for path, words in (("/edit", "instructions"), ("/v1/images/edits", "prompt")):
+        form = {"image": (BytesIO(photo), "p.jpg"), words: "warmer", "store": "true"}
+        answered = client.post(path, data=form).get_json()
+        assert "no address" in answered["warnings"][-1] and "address" not in answered and "x_address" not in answered
+        picture = answered["image_base64"] if path == "/edit" else answered["data"][0]["b64_json"]
+        assert base64.b64decode(picture).startswith(b"\xff\xd8")
+    form = {"image": (BytesIO(photo), "p.jpg"), "prompt": "warmer", "response_format": "url"}
+    linked = client.post("/v1/images/edits", data=form).get_json()
+    assert linked["data"][0]["b64_json"] and "no address" in linked["warnings"][-1], "itself, where there is no link"
