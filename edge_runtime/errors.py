@@ -33,6 +33,7 @@
     ├── StateError               500, exit 12  what the node keeps can't be read or written
     │   ├── FullError            507           there is no room to keep it
     │   └── NothingKeptError     501           the node was started without a place to keep things
+    ├── QuotaError               429           whoever asks keeps as much as it may
     ├── GoneError                410           it was kept, and has expired
     ├── UnknownError             404           nothing of this name is kept, or it is somebody else's
     ├── RepeatError              409           the same request is being worked on, or the job has ended
@@ -287,6 +288,12 @@ class NothingKeptError(StateError):
     """The node was started without a place to keep things."""
 
     status, default_code = 501, "nothing_kept"
+
+
+class QuotaError(NanoedgeError):
+    """Whoever asks keeps as much here as it may."""
+
+    status, default_code = 429, "quota_exceeded"
 
 
 class GoneError(NanoedgeError):

@@ -28,7 +28,7 @@ CREATE INDEX ending ON jobs (expires);
 CREATE TABLE parts (job TEXT NOT NULL, role TEXT NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (job, role))
 """
 JOBS: Final = Contents(
-    what="jobs", steps=(statements(_FIRST),), wait_seconds=30.0,
+    what="jobs", steps=(statements(_FIRST), statements("ALTER TABLE jobs ADD COLUMN fetched REAL")), wait_seconds=30.0,
     # Secure: a deleted key must not lie in a free page.
     pragmas=(f"journal_size_limit = {_WAL_BYTES}", "secure_delete = ON"),
 )  # fmt: skip

@@ -65,7 +65,7 @@ def test_a_server_refuses_files_of_a_newer_one_in_one_line(
     arguments = command("--port", "0", "--state", str(tmp_path))
     ended = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, timeout=30)
     assert ended.returncode == 12 and ended.stderr.count("\n") == 1, ended.stderr
-    for words in ("were kept by a newer nanoedge", f"{file} of version 99", "Allowed: version 1", "--state"):
+    for words in ("were kept by a newer nanoedge", f"{file} of version 99", "Allowed: version ", "--state"):
         assert words in ended.stderr
     assert (tmp_path / file).read_bytes() == before
 

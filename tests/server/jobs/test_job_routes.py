@@ -17,6 +17,7 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from server.jobs.database import FILE
+from server.quota import Quota
 from server.sealing import MASTER_KEY
 from tests.server.jobs.conftest import Made, ended
 from tests.server.keyed import keyed
@@ -172,6 +173,18 @@ def test_a_server_does_not_start_on_jobs_of_a_newer_version(tmp_path: Path) -> N
     arguments = command("--port", "0", "--state", str(tmp_path))
     ended = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert ended.returncode == 12 and ended.stderr.count("\n") == 1 and "newer nanoedge" in ended.stderr
+
+
+def test_a_fetched_result_goes_when_a_job_needs_its_room(made: Made, photo: bytes) -> None:
+    client = made(quota=Quota(total=2 * len(photo)))
+    first = post(client, photo, output_format="png").get_json()["polling_url"]
+    told = ended(client, first)
+    assert told["status"] == "Ready" and 'imgedit_kept_bytes{what="jobs"}' in client.get("/metrics").text
+    full = post(client, photo, instructions="cooler")
+    assert full.status_code == 503 and full.headers["Retry-After"] == "60" and "fetched" in full.get_json()["detail"]
+    assert len(client.get(f"{first}/result").data) > len(photo), "the PNG, which alone leaves no room"
+    assert post(client, photo, instructions="cooler").status_code == 202
+    assert client.get(first).status_code == 410
 
 
 def test_a_place_that_fails_is_the_operators_business(client: FlaskClient, tmp_path: Path, photo: bytes) -> None:
