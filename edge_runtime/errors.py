@@ -29,6 +29,7 @@
     │   ├── ModerationError      422           it refuses the picture or the words
     │   ├── ProviderBusyError    503           it asks for patience, or is left alone after failures
     │   ├── ProviderTimeoutError 504           no answer in the time that there was
+    │   │   └── ProviderLateError 504          it says itself that the time is too short
     │   └── UnsureError          502           nobody knows whether it did the edit
     ├── StateError               500, exit 12  what the node keeps can't be read or written
     │   ├── FullError            507           there is no room to keep it
@@ -252,6 +253,12 @@ class ProviderTimeoutError(ProviderError):
     """No answer in the time that there was."""
 
     status, default_code = 504, "provider_timeout"
+
+
+class ProviderLateError(ProviderTimeoutError):
+    """The provider answers that it can't do the edit in the time that there is, as another nanoedge does."""
+
+    default_code = "provider_late"
 
 
 class UnsureError(ProviderError):
