@@ -121,12 +121,12 @@ def row(name: str, took: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[o
     return [name, len(took), f"{p50:.1f}", f"{p95:.1f}", f"{took.max():.1f}"]
 
 
-def under_wrk(port: int, requests: int, path: str) -> list[object] | None:
+def under_wrk(port: int, requests: int, path: str, seconds: int = WRK_SECONDS) -> list[object] | None:
     """Return the row of health checks while wrk asks for a path over 100 connections; None without wrk."""
     wrk = shutil.which("wrk")
     if wrk is None:
         return None
-    command = [wrk, "-t1", "-c100", f"-d{WRK_SECONDS}s", f"http://127.0.0.1:{port}{path}"]
+    command = [wrk, "-t1", "-c100", f"-d{seconds}s", f"http://127.0.0.1:{port}{path}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         took = health_milliseconds(port, requests)
         told, _ = running.communicate(timeout=60)

@@ -30,10 +30,13 @@
     │   ├── ModerationError      422           it refuses the picture or the words
     │   ├── ProviderBusyError    503           it asks for patience, or is left alone after failures
     │   ├── ProviderTimeoutError 504           no answer in the time that there was
+    │   │   └── ProviderLateError 504          it says itself that the time is too short
     │   └── UnsureError          502           nobody knows whether it did the edit
     ├── SourceError              502, exit 13  a model can't be fetched from there, or brought there
     ├── StateError               500, exit 12  what the node keeps can't be read or written
+    │   ├── FullError            507           there is no room to keep it
     │   └── NothingKeptError     501           the node was started without a place to keep things
+    ├── QuotaError               429           whoever asks keeps as much as it may
     ├── GoneError                410           it was kept, and has expired
     ├── UnknownError             404           nothing of this name is kept, or it is somebody else's
     ├── RepeatError              409           the same request is being worked on, or the job has ended
@@ -260,6 +263,12 @@ class ProviderTimeoutError(ProviderError):
     status, default_code = 504, "provider_timeout"
 
 
+class ProviderLateError(ProviderTimeoutError):
+    """The provider answers that it can't do the edit in the time that there is, as another nanoedge does."""
+
+    default_code = "provider_late"
+
+
 class UnsureError(ProviderError):
     """The provider was asked, and nobody knows whether it did the edit."""
 
@@ -288,10 +297,24 @@ class ScopeError(AccessError):
     """The API key is not for what was asked."""
 
     status, default_code = 403, "scope_missing"
+
+
+class FullError(StateError):
+    """There is no room to keep it: the disk is full, or what may be kept is."""
+
+    status, default_code = 507, "storage_full"
+
+
 class NothingKeptError(StateError):
     """The node was started without a place to keep things."""
 
     status, default_code = 501, "nothing_kept"
+
+
+class QuotaError(NanoedgeError):
+    """Whoever asks keeps as much here as it may."""
+
+    status, default_code = 429, "quota_exceeded"
 
 
 class GoneError(NanoedgeError):

@@ -25,6 +25,7 @@ from edge_runtime.errors import (
     ProviderBusyError,
     ProviderError,
     ProviderKeyError,
+    ProviderLateError,
     ProviderRequestError,
     ProviderTimeoutError,
     UrlError,
@@ -33,7 +34,7 @@ from edge_runtime.fetch import FetchPolicy, fetch_image
 from edge_runtime.images import Decode, decode
 from edge_runtime.limits import Limits
 from edge_runtime.receipts import Receipt
-from edge_runtime.refusals import is_moderation, is_rule, message, retry_after
+from edge_runtime.refusals import is_late, is_moderation, is_rule, message, retry_after
 from edge_runtime.wire import Answer, Call, LostError, UnreachedError, sent_and_answered
 
 MAX_ATTEMPTS: Final = 4
@@ -189,7 +190,8 @@ class Exchange:
                 continue
             if answer.status < 300:
                 return self._json(answer)
-            if last or not (_is_temporary(answer) or (again and answer.status == _UNSURE)):
+            unsure = again and answer.status == _UNSURE and not is_late(answer)
+            if last or not (_is_temporary(answer) or unsure):
                 raise self._refusal(answer)
             self._wait_as_told(answer, FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
         raise AssertionError("the last attempt returns or raises")
@@ -211,6 +213,8 @@ class Exchange:
             error = self._error(ProviderBusyError, "has no capacity for this edit now", got=got)
             error.retry_after_seconds = round(retry_after(answer) or 0) or 1
             return error
+        if is_late(answer):
+            return self._error(ProviderLateError, "can't do this edit in time", got=got)
         if answer.status >= 500 or answer.status < 400:
             return self._error(ProviderError, "failed", got=got)
         return self._error(ProviderRequestError, "does not accept the request", got=got)

@@ -8,7 +8,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from edge_runtime.errors import RouteForbiddenError
+from edge_runtime.errors import RouteDeadlineError, RouteForbiddenError
 from edge_runtime.wire import Answer
 
 _MODERATION: Final = (
@@ -49,6 +49,11 @@ def message(answer: Answer) -> str:
 def is_rule(answer: Answer) -> bool:
     """Say whether a node refuses this edit by a rule about passing on, which is no word about the key it was sent."""
     return answer.status == 403 and message(answer).startswith(RouteForbiddenError.default_code)
+
+
+def is_late(answer: Answer) -> bool:
+    """Say whether a node has given this edit up because its time is too short: it is well, and nothing more comes."""
+    return answer.status == 504 and message(answer).startswith(RouteDeadlineError.default_code)
 
 
 def is_moderation(answer: Answer) -> bool:

@@ -21,6 +21,7 @@ from edge_runtime.errors import (
     ProviderBusyError,
     ProviderError,
     ProviderKeyError,
+    ProviderLateError,
     ProviderRequestError,
     ProviderTimeoutError,
 )
@@ -38,9 +39,11 @@ logger = logging.getLogger(__name__)
 _LATE: Final = 3.0
 """A time-out counts as a failure when the provider had this many times its usual time; else the caller was hasty."""
 
-_SAYING_NOTHING: Final = (AbandonedError, ProviderBusyError, InputError)
+_SAYING_NOTHING: Final = (AbandonedError, ProviderBusyError, ProviderLateError, InputError)
 _ANSWERING: Final = (ModerationError, ProviderRequestError)
-_UNTAKEN: Final = (ModerationError, ProviderRequestError, ProviderKeyError, ProviderBusyError, ImageError)
+_UNTAKEN: Final = (
+    ModerationError, ProviderRequestError, ProviderKeyError, ProviderBusyError, ProviderLateError, ImageError,
+)  # fmt: skip
 _FETCHED_LATER: Final = "result_lost"
 _NO_RECORD: Final = NoRecord()
 

@@ -148,11 +148,13 @@ class EditService:
         return self._local(model).plan(instruction)
 
     def route(
-        self, request: EditRequest, queue_seconds: float = 0.0, failures: Mapping[str, str] = MappingProxyType({})
+        self, request: EditRequest, queue_seconds: float = 0.0, failures: Mapping[str, str] = MappingProxyType({}),
+        beyond: float | None = None,
     ) -> Route:
         """Decide who would do an edit, without doing it.
 
-        `failures` are those that were tried in vain, and why. Raises ImageError, UnknownModelError or RouteError.
+        `failures` are those that were tried in vain, and why; `beyond` is the small model's score where it is known.
+        Raises ImageError, UnknownModelError or RouteError.
         """
         machine = Machine.detect()
         facts = MachineFacts(
@@ -160,7 +162,8 @@ class EditService:
         )
         offers: list[Offer] = [local.offer(request, failures.get(name, "")) for name, local in self._locals.items()]
         offers += [remote.offer(failures.get(name, "")) for name, remote in self.remotes.items()]
-        return routed(self._facts(request), facts, offers, self._advice)
+        score = self._beyond(request) if beyond is None else beyond
+        return routed(self._facts(request, score), facts, offers, self._advice)
 
     def edit(
         self, request: EditRequest, queue: Queue = _NO_QUEUE, abandoned: Callable[[], bool] = lambda: False,
@@ -176,10 +179,12 @@ class EditService:
         began = time.monotonic()
         failures: dict[str, str] = {}
         first: NanoedgeError | None = None
+        # The score comes first: the small model may be busy with an edit, and then queue and deadline are others.
+        beyond = self._beyond(request)
         while True:
             left = request.with_less_time(time.monotonic() - began)
             try:
-                route = self.route(left, queue.wait_seconds, failures)
+                route = self.route(left, queue.wait_seconds, failures, beyond)
             except RouteError as error:
                 raise first or error from error
             try:
@@ -252,8 +257,7 @@ class EditService:
                 raise RouteDeadlineError("its turn came too late for the deadline", param="deadline_ms")
             return self._local(name).edit(replace(left, model=name), abandoned)
 
-    def _facts(self, request: EditRequest) -> RequestFacts:
-        beyond = self._beyond(request)
+    def _facts(self, request: EditRequest, beyond: float) -> RequestFacts:
         return RequestFacts(
             model=request.model, beyond=beyond, pixels=result_pixels(request, Limits()),
             wish=self._advice.kind(request.instruction or "", beyond=beyond >= BEYOND_THRESHOLD),

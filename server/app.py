@@ -54,7 +54,7 @@ def create_app(
         access=Access(settings.state),
         tracing=tracing,
         config=settings,
-        results=Results(settings.store, settings.state, settings.keep_seconds),
+        results=Results(settings.store, settings.state, settings.keep_seconds, settings.quota),
         watch=watch,
     )
     node.metrics.watch(lambda: node.lane.waiting, lambda: node.lane.running, __version__)
@@ -66,7 +66,8 @@ def create_app(
     if settings.store is not None:
         node.results.open()  # a place that can't be used is refused at the start
     app.extensions["nanoedge.answers"] = Answers()
-    app.extensions["nanoedge.jobs"] = Jobs(node)
+    kept = app.extensions["nanoedge.jobs"] = Jobs(node)
+    node.metrics.watch_kept({"results": node.results.kept_bytes, "jobs": kept.kept_bytes}, settings.quota.total)
     for part in (edits, openai, routes, jobs, results_routes, models, health, page, description):
         app.register_blueprint(part.blueprint)
     return app

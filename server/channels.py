@@ -11,18 +11,26 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
+import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any, Final
 
+from waitress.buffers import OverflowableBuffer  # type: ignore[import-untyped]
 from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
 from waitress.parser import HTTPRequestParser  # type: ignore[import-untyped]
-from waitress.task import ErrorTask, WSGITask  # type: ignore[import-untyped]
+from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask  # type: ignore[import-untyped]
+from waitress.utilities import Error  # type: ignore[import-untyped]
 
+from edge_runtime.errors import FullError
 from server.entrance import REFUSAL, Entrance
 from server.problems import MEDIA_TYPE, problem
+from server.room import is_full
 
-HEALTH_PATHS: Final = ("/healthz", "/readyz")
+AT_ONCE: Final = "/healthz"
+HEALTH_PATHS: Final = (AT_ONCE, "/readyz")
 LINGER_SECONDS: Final = 5.0
 LINGER_BYTES: Final = 64 * 1024 * 1024
 
@@ -60,17 +68,48 @@ class HealthFirst(deque[Any]):
         return len(self) > 0
 
 
+class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
+    """Waitress' threads, with health checks first; one that has just been read is answered by who has read it.
+
+    That thread is the event loop, which may wait for nothing: so only `/healthz`, whose answer needs no lock.
+    """
+
+    def __init__(self, threads: int) -> None:
+        super().__init__()
+        self.queue = HealthFirst()
+        self.set_thread_count(threads)
+
+    def add_task(self, channel: Any) -> None:
+        """Have the first request of a connection answered."""
+        if getattr(channel.requests[0], "path", "") == AT_ONCE and threading.get_ident() == channel.reader:
+            channel.at_once = True
+        else:
+            super().add_task(channel)
+
+
+class _NoRoomError(Error):  # type: ignore[misc]
+    """Waitress' error for a body that found no room."""
+
+    code, reason = FullError.status, "Insufficient Storage"
+
+
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
     refusal: Exception | None = None
     content_length: int
+    body_rcv: Any
 
     def __init__(self, channel: _Channel, adj: object) -> None:
         super().__init__(adj)
         self._channel = channel
 
     def received(self, data: bytes) -> int:
-        consumed: int = super().received(data)
-        return consumed if self.refusal is None else len(data)
+        try:
+            consumed: int = super().received(data)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self._no_room()
+        return len(data) if self._channel.refused else consumed
 
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
@@ -81,6 +120,15 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
         if self.refusal is not None:
             self._channel.refused = True
             self.body_rcv, self.content_length, self.expect_continue = None, 0, False
+
+    def _no_room(self) -> None:
+        """Refuse a body that can't be kept: large ones wait in the folder for temporary files."""
+        self.error = _NoRoomError("there is no room left for the request on the node's disk")
+        self.completed = self._channel.refused = True
+        if self.body_rcv is not None:
+            with suppress(OSError):  # it still wants to write
+                self.body_rcv.getbuf().close()
+            self.body_rcv = None
 
     def _header(self, name: str) -> str | None:
         value: str | None = self.headers.get(name.upper().replace("-", "_"))
@@ -110,21 +158,52 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]
         self.write(body)
 
 
+class _Buffer(OverflowableBuffer):  # type: ignore[misc]
+    """What a client has still to read: beyond a megabyte in a temporary file, in memory where there is no room."""
+
+    def _set_large_buffer(self) -> None:
+        file = self.getfile()
+        place = file.tell()
+        try:
+            super()._set_large_buffer()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            file.seek(place)  # it was read from the start, in order to copy it
+            self.overflow = sys.maxsize
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]
-    """`refused`: what still comes is the body of a refused request. It is thrown away until `_lingers_until`."""
+    """`refused`: what still comes is the body of a refused request. It is thrown away until `_lingers_until`.
+
+    `reader` is the thread that reads, and `at_once` says that it answers too.
+    """
 
     asks: Entrance
     will_close: bool
+    current_outbuf_count: int
     error_task_class, task_class = _ProblemTask, _Task
     refused = False
+    reader: int | None = None
+    at_once = False
     _lingers_until: float | None = None
     _thrown_bytes = 0
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.outbufs = [_Buffer(self.adj.outbuf_overflow)]
 
     def parser_class(self, adj: object) -> _Parser:
         return _Parser(self, adj)
 
     def received(self, data: bytes) -> bool:
-        return not self.refused and bool(super().received(data))
+        self.reader = threading.get_ident()
+        taken = not self.refused and bool(super().received(data))
+        if self.at_once:
+            # What else this read brought waits in the line, or a client could keep the loop busy by one read.
+            self.at_once, self.reader = False, None
+            self.service()
+        return taken
 
     def readable(self) -> bool:
         return self._lingers_until is not None or bool(super().readable())
@@ -133,6 +212,14 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         if self._lingers_until is not None:
             return time.monotonic() > self._lingers_until
         return bool(super().writable())
+
+    def write_soon(self, data: Any) -> int:
+        """Take what shall be sent; waitress would begin the next answer's buffer, which is ours to choose."""
+        if self.current_outbuf_count >= self.adj.outbuf_high_watermark:
+            with self.outbuf_lock:
+                self.outbufs.append(_Buffer(self.adj.outbuf_overflow))
+                self.current_outbuf_count = 0
+        return int(super().write_soon(data))
 
     def handle_read(self) -> None:
         if self._lingers_until is None:

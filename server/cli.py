@@ -10,6 +10,7 @@ import click
 
 from edge_runtime.state import default_state
 from server.config import IDLE_SECONDS
+from server.quota import DEFAULT_BYTES, MEGABYTE, Quota
 
 Network = IPv4Network | IPv6Network
 
@@ -77,14 +78,21 @@ def _networks(context: click.Context, option: click.Parameter, given: tuple[str,
     help="How long results and ended jobs are kept.",
 )
 @click.option(
+    "--keep-mb", default=DEFAULT_BYTES // MEGABYTE, show_default=True, type=click.IntRange(min=1),
+    help="The most that results may take, and jobs again. The oldest go first.",
+)
+@click.option(
+    "--keep-mb-per-key", type=click.IntRange(min=1), help="The most for one API key. Default: no limit of its own.",
+)
+@click.option(
     "--webhook-network", "networks", multiple=True, metavar="NETWORK", callback=_networks,
     help="Let webhooks go to this network too, such as 10.1.0.0/16. May be given several times.",
 )
 @click.pass_context
 def serve(
     context: click.Context, /, host: str, port: int, behind_proxy: bool, insecure_public: bool,
-    origins: tuple[str, ...], role: str, log_form: str, keep_hours: float, networks: tuple[Network, ...],
-    **settings: Any,
+    origins: tuple[str, ...], role: str, log_form: str, keep_hours: float, keep_mb: int, keep_mb_per_key: int | None,
+    networks: tuple[Network, ...], **settings: Any,
 ) -> None:
     """Serve the API and the web page until SIGTERM or Ctrl-C."""
     from edge_runtime.errors import NanoedgeError
@@ -94,11 +102,14 @@ def serve(
     from server.serve import serve as run
 
     logs.begin(logs.LogForm(log_form))
+    quota = Quota(
+        total=keep_mb * MEGABYTE, per_caller=None if keep_mb_per_key is None else keep_mb_per_key * MEGABYTE
+    )
     address = Address(host=host, port=port, insecure_public=insecure_public, behind_proxy=behind_proxy)
     try:
         config = ServerConfig(
-            role=Role(role), allowed_origins=origins, keep_seconds=keep_hours * 3600, webhook_networks=networks,
-            **settings,
+            role=Role(role), allowed_origins=origins, keep_seconds=keep_hours * 3600, quota=quota,
+            webhook_networks=networks, **settings,
         )
         run(address, config, ready=_say if log_form == logs.LogForm.TEXT else logs.listening)
     except NanoedgeError as error:

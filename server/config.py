@@ -10,6 +10,7 @@ from pathlib import Path
 from edge_runtime.addresses import Network
 from edge_runtime.errors import OptionError
 from edge_runtime.state import MODELS
+from server.quota import DEFAULT_QUOTA, Quota
 
 MEBIBYTE = 1024 * 1024
 IDLE_SECONDS = 300.0
@@ -30,20 +31,20 @@ class Role(str, Enum):
 class ServerConfig:
     """What the application needs to know besides the models.
 
-    `max_body_bytes` bounds a request's body; a larger one is answered with 413. `max_waiting` edits may wait
-    while one runs, each at most `max_wait_seconds`; the next one is answered with 503. Besides, `max_outgoing` edits
-    may be at providers. `providers` is the file that names those; without it nothing ever leaves this machine.
-    `trusted_hosts` are the names that a request's Host header may carry (None: any); naming the loopback ones keeps
-    a web page that rebinds its own name to 127.0.0.1 from reading answers. `allowed_origins` are further origins that
-    may send requests: of browser extensions, `chrome-extension://<id>`. `state` is the folder of what
-    outlives the process (keys, jobs); it is made when something is first written there. Without it there are no keys.
-    `store` is where results are kept, a folder or s3://bucket/prefix; without it a folder in `state`. Results and ended
-    jobs are kept for `keep_seconds`. Webhooks may go to `webhook_networks` besides public addresses. `traces` is the
-    address of an OpenTelemetry collector, for OTLP over HTTP; without it there are none. `idle_seconds` is how long a
-    model stays loaded unused, 0 for ever; `device` is that of all models but the small one, a difference is an error
-    at the start. `in_process` opens the models without children. `model_store` is the folder of the model store, whose
-    active versions are served besides, without it `models` in `state`; `model_keys` names a file of public keys, one of
-    which must have signed those.
+    `max_body_bytes` bounds a request's body; a larger one is answered with 413. `max_waiting` edits may wait while one
+    runs, each at most `max_wait_seconds`; the next one is answered with 503. Besides, `max_outgoing` edits may be at
+    providers. `providers` is the file that names those; without it nothing ever leaves this machine. `trusted_hosts`
+    are the names that a request's Host header may carry (None: any); naming the loopback ones keeps a web page that
+    rebinds its own name to 127.0.0.1 from reading answers. `allowed_origins` are further origins that may send
+    requests: of browser extensions, `chrome-extension://<id>`. `state` is the folder of what outlives the process
+    (keys, jobs); it is made when something is first written there. Without it there are no keys. `store` is where
+    results are kept, a folder or s3://bucket/prefix; without it a folder in `state`. Results and ended jobs are kept
+    for `keep_seconds`; `quota` bounds what results may take, and jobs again. Webhooks may go to `webhook_networks`
+    besides public addresses. `traces` is the address of an OpenTelemetry collector, for OTLP over HTTP; without it
+    there are none. `idle_seconds` is how long a model stays loaded unused, 0 for ever; `device` is that of all models
+    but the small one, a difference is an error at the start. `in_process` opens the models without children.
+    `model_store` is the folder of the model store, whose active versions are served besides, without it `models` in
+    `state`; `model_keys` names a file of public keys, one of which must have signed those.
     """
 
     models: tuple[Path, ...] = ()
@@ -59,6 +60,7 @@ class ServerConfig:
     traces: str | None = None
     store: str | None = None
     keep_seconds: float = 86400.0
+    quota: Quota = DEFAULT_QUOTA
     webhook_networks: tuple[Network, ...] = ()
     role: Role = Role.EDGE
     idle_seconds: float = IDLE_SECONDS

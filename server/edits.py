@@ -30,8 +30,8 @@ def edit() -> Response:
         return edit_request(fields[0])
 
     result = current_node().edit(build)
-    address = current_shelf().put_if_wanted(result, fields[0])
-    warnings = (*result.warnings, *fields[0].warnings())
+    address, unstored = current_shelf().put_if_wanted(result, fields[0])
+    warnings = (*result.warnings, *fields[0].warnings(), *unstored)
     return _image(result, warnings, address) if _wants_image() else jsonify(_answer(result, warnings, address))
 
 

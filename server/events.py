@@ -95,7 +95,7 @@ class EventStream:
 
 
 def _ending(found: EditResult | Exception, answer: Answer) -> str:
-    """Return the last event; also a result that can't be stored is told as a failure."""
+    """Return the last event; also what goes wrong while the answer is made is told."""
     if isinstance(found, Exception):
         return _failed(found)
     try:

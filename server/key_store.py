@@ -21,11 +21,13 @@ from typing import Final
 
 from edge_runtime.errors import AccessError, OptionError, StateError
 from server.keys import ApiKey, Rule, id_of, new_id, new_key
+from server.room import kept_error
+from server.sqlite_file import Contents, connected, statements, told
 
 FILE: Final = "keys.sqlite3"
 PEPPER: Final = "pepper"
 _PEPPER_BYTES: Final = 32
-_SCHEMA: Final = """
+_FIRST: Final = """
 CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, rule TEXT NOT NULL, digest BLOB NOT NULL, created REAL NOT NULL,
     expires REAL, revoked REAL, previous BLOB, overlap_until REAL
@@ -33,26 +35,20 @@ CREATE TABLE IF NOT EXISTS keys (
 CREATE TABLE IF NOT EXISTS spending (
     id INTEGER PRIMARY KEY, key_id TEXT NOT NULL, at REAL NOT NULL, usd REAL NOT NULL, job TEXT UNIQUE
 );
-CREATE INDEX IF NOT EXISTS spending_by_key ON spending (key_id, at);
+CREATE INDEX IF NOT EXISTS spending_by_key ON spending (key_id, at)
 """
 _COLUMNS: Final = "id, name, rule, created, expires, revoked, overlap_until"
 
 
-def connected(file: Path) -> sqlite3.Connection:
-    """Return a connection to the database, which is made if need be, for its user alone; raises OptionError."""
-    try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite's other files take its mode
-        connection = sqlite3.connect(file, timeout=5, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.executescript(_SCHEMA)
-    except (OSError, sqlite3.Error) as error:
-        raise StateError(
-            "the database of API keys can't be used", got=f"{file}: {error}",
-            hint="name another folder with --state, or give this one to the user that runs the server",
-        ) from error
-    return connection
+def _first(connection: sqlite3.Connection) -> None:
+    """Make the tables. Files of before the first version have them: the oldest of those don't know jobs yet."""
+    statements(_FIRST)(connection)
+    if "job" not in [column[1] for column in connection.execute("PRAGMA table_info(spending)")]:
+        connection.execute("ALTER TABLE spending ADD COLUMN job TEXT")
+        connection.execute("CREATE UNIQUE INDEX spending_by_job ON spending (job)")
+
+
+KEYS: Final = Contents(what="API keys", steps=(_first,))
 
 
 class KeyStore:
@@ -164,9 +160,11 @@ class KeyStore:
 
     def _rows(self, statement: str, *values: object) -> list[tuple[object, ...]]:
         with self._lock:
+            file = self._folder / FILE
             if self._connection is None:
-                self._connection = connected(self._folder / FILE)
-            return self._connection.execute(statement, values).fetchall()
+                self._connection = connected(file, KEYS)
+            with told(KEYS, file):
+                return self._connection.execute(statement, values).fetchall()
 
     def _digest(self, text: str, *, make: bool = False) -> bytes:
         if self._pepper_read is None:
@@ -181,9 +179,9 @@ class KeyStore:
                 written_once(file, secrets.token_bytes(_PEPPER_BYTES))
             pepper = file.read_bytes()
         except OSError as error:
-            raise StateError(
-                "the pepper of the API keys can't be read or written", got=f"{file}: {error.strerror}",
-                hint="put it back from the backup of this folder; without it no key holds",
+            raise kept_error(
+                "the pepper of the API keys can't be read or written", file, error,
+                "put it back from the backup of this folder; without it no key holds",
             ) from error
         if len(pepper) != _PEPPER_BYTES:
             raise StateError(

@@ -108,7 +108,12 @@ class Lane:
                 self._places -= 1
 
     def come_back(self, client: str, wait_seconds: float) -> int:
-        """Return in how many seconds a client shall come back that must not wait for longer than it said."""
+        """Return in how many seconds a client shall come back that must not wait for longer than it said.
+
+        No place is kept for one without a name.
+        """
+        if not client:
+            return max(1, math.ceil(wait_seconds))
         with self._changed:
             return self._promises.make(client, time.monotonic(), wait_seconds, self._seconds_per_turn)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -14,6 +14,7 @@ from edge_runtime.errors import (
     AccessError,
     ImageError,
     NanoedgeError,
+    QuotaError,
     RouteForbiddenError,
     RouteSpentError,
     UrlError,
@@ -32,7 +33,7 @@ _REASONS = {
     Obstacle.FAILED: "failed", Obstacle.MODEL: "model", Obstacle.POLICY: "policy", Obstacle.QUEUE: "busy",
     Obstacle.BREAKER: "breaker",
 }
-_ACCESS = (AccessError, RouteForbiddenError, RouteSpentError)
+_ACCESS = (AccessError, QuotaError, RouteForbiddenError, RouteSpentError)
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
@@ -57,6 +58,27 @@ class _Remotes(Collector):
             for one in BreakerState:
                 state.add_metric([name, one.value], float(remote.offer().breaker is one))
         return (sent, cost, failed, state)
+
+
+class _Kept(Collector):
+    """How much is kept on the disk, and how much may be."""
+
+    def __init__(self, kept: Mapping[str, Callable[[], int | None]], limit: int) -> None:
+        self._kept, self._limit = kept, limit
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the present values."""
+        size = GaugeMetricFamily("imgedit_kept_bytes", "Bytes of what is kept.", labels=["what"])
+        limit = GaugeMetricFamily("imgedit_kept_limit_bytes", "The most of it that is kept.", labels=["what"])
+        for what, count in self._kept.items():
+            try:
+                found = count()
+            except NanoedgeError:  # what can't be read is said where it is used
+                continue
+            if found is not None:
+                size.add_metric([what], found)
+                limit.add_metric([what], self._limit)
+        return (size, limit)
 
 
 class Metrics:
@@ -89,7 +111,7 @@ class Metrics:
         self._images = Counter("imgedit_image_rejected", "Images refused.", ("rule",), registry=registry)
         self._urls = Counter("imgedit_ssrf_blocked", "Image URLs refused.", ("rule",), registry=registry)
         self._access = Counter(
-            "imgedit_access_refused", "Requests refused by a key, its scope, its rate or its rule.", ("code",),
+            "imgedit_access_refused", "Requests refused by a key, its scope, rate, rule or quota.", ("code",),
             registry=registry,
         )
         self._loaded = Gauge("imgedit_model_loaded", "1: ready.", ("model", "version"), registry=registry)
@@ -114,6 +136,10 @@ class Metrics:
         """Count one answer."""
         self._requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
+
+    def watch_kept(self, kept: Mapping[str, Callable[[], int | None]], limit: int) -> None:
+        """Read how much is kept, of what, when scraped; None where that isn't known."""
+        self._registry.register(_Kept(kept, limit))
 
     def watch_remotes(self, remotes: Iterable[Remote]) -> None:
         """Read the providers' counters when scraped."""

@@ -13,7 +13,7 @@ from flask import current_app, g, request
 from edge_runtime.errors import RouteQueueError
 from edge_runtime.plan import Plan
 from edge_runtime.receipts import NoRecord, Receipt, Record
-from edge_runtime.request import EditRequest, EditResult
+from edge_runtime.request import HOPS_HEADER, EditRequest, EditResult
 from edge_runtime.route import Route
 from server.access import Access
 from server.admission import Admission, Places
@@ -118,7 +118,12 @@ def current_node() -> Node:
 
 
 def _client() -> str:
-    """Return what tells a client that comes back from others: its idempotency key, or what its headers say else."""
+    """Return what tells a client that comes back from others: its idempotency key, or what its headers say else.
+
+    Nothing for what another node passed on: that finds another way, and a place would be kept for nobody.
+    """
+    if request.headers.get(HOPS_HEADER, "0") != "0":
+        return ""
     key = request.headers.get("Idempotency-Key")
     return f"{caller()} {key or f'{request.remote_addr} {request.path} {request.content_length}'}"[:300]
 

@@ -136,9 +136,9 @@ def _photos(fields: Fields, most: int) -> list[bytes]:
 
 
 def answer(result: EditResult, fields: Fields, shelf: Shelf) -> dict[str, object]:
-    """Return the images object of OpenAI's API; what is answered as a link is stored."""
+    """Return the images object of OpenAI's API; what is answered as a link is stored, or the picture itself given."""
     linked = fields.text("response_format") == "url"
-    put = shelf.put(result) if linked else shelf.put_if_wanted(result, fields)
+    put, unstored = shelf.put(result) if linked else shelf.put_if_wanted(result, fields)
     return {
         "created": int(time.time()),
         "data": [
@@ -154,7 +154,7 @@ def answer(result: EditResult, fields: Fields, shelf: Shelf) -> dict[str, object
         "x_version": result.version,
         "x_seconds": dict(result.seconds),
         **({} if result.route is None else {"x_route": result.route.to_json()}),
-        "warnings": [*result.warnings, *_ignored(fields), *fields.warnings()],
+        "warnings": [*result.warnings, *_ignored(fields), *fields.warnings(), *unstored],
     }
 
 

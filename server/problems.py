@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, SecurityEr
 
 from edge_runtime.errors import (
     BusyError,
+    FullError,
     NanoedgeError,
     NothingKeptError,
     ProviderError,
@@ -23,6 +24,7 @@ from edge_runtime.errors import (
     StateError,
 )
 from server.node import current_node
+from server.room import is_full, no_room
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ UNEXPECTED = "Something went wrong in the server. Its log says what."
 _EXPECTED = (BusyError, RouteError, ProviderError, NothingKeptError)
 """Happen in good order; a traceback in the log would tell nothing."""
 
-_HOPELESS = (RouteDeadlineError, RouteSpentError)
+_HOPELESS = (RouteDeadlineError, RouteSpentError, FullError)
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -59,7 +61,9 @@ def register(app: Flask) -> None:
 
 def logged(error: Exception, request_id: str = "?") -> None:
     """Write to the log what the operator must look into: not what clients did wrong or what happens in good order."""
-    if not isinstance(error, NanoedgeError):
+    if isinstance(error, FullError):
+        logger.error("request %s found no room: %s", request_id, error.__cause__ or error)
+    elif not isinstance(error, NanoedgeError):
         logger.error("request %s failed unexpectedly", request_id, exc_info=error)
     elif error.status >= 500 and not isinstance(error, _EXPECTED):
         logger.error("request %s failed", request_id, exc_info=error)
@@ -67,7 +71,7 @@ def logged(error: Exception, request_id: str = "?") -> None:
 
 def message(error: NanoedgeError) -> str:
     """Return what a client is told: which file of the node is at fault is for its operator to know."""
-    hidden = isinstance(error, StateError) and not isinstance(error, NothingKeptError)
+    hidden = isinstance(error, StateError) and not isinstance(error, NothingKeptError | FullError)
     return UNEXPECTED if hidden else str(error)
 
 
@@ -109,6 +113,10 @@ def _http_words(error: HTTPException, status: int) -> tuple[str, str]:
 
 
 def _unexpected_error(error: Exception) -> Response:
+    if is_full(error):  # the folder for temporary files, where large bodies wait
+        full = no_room("the request can't be read")
+        full.__cause__ = error
+        return _our_error(full)
     logged(error, g.get("request_id", "?"))
     return _answer(500, UNEXPECTED, code="internal_error")
 

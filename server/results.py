@@ -16,6 +16,8 @@ from typing import Final, Protocol
 
 from edge_runtime import headers, plugins
 from edge_runtime.errors import GoneError, NothingKeptError, OptionError, UnknownError
+from server.quota import DEFAULT_QUOTA, Quota
+from server.room import check_disk
 from server.sealing import MASTER_KEY, sealer_in
 
 LINK_SECONDS: Final = 3600.0
@@ -37,6 +39,9 @@ class Storage(Protocol):
     def link(self, name: str, seconds: float) -> str | None:
         """Return an address that anybody can fetch it from for a time; None where only this server has it."""
 
+    def kept_bytes(self) -> int | None:
+        """Return how much is kept; None where that isn't known."""
+
     def sweep(self, keep_seconds: float) -> None:
         """Remove what is older."""
 
@@ -44,9 +49,11 @@ class Storage(Protocol):
 class Results:
     """The results of a node. Opened when first used: most nodes keep none."""
 
-    def __init__(self, place: str | None, state: Path | None, keep_seconds: float) -> None:
+    def __init__(
+        self, place: str | None, state: Path | None, keep_seconds: float, quota: Quota = DEFAULT_QUOTA
+    ) -> None:
         """`place` is a folder or an address such as s3://bucket/prefix; None: a folder in `state`."""
-        self._place, self._state, self._keep_seconds = place, state, keep_seconds
+        self._place, self._state, self._keep_seconds, self._quota = place, state, keep_seconds, quota
         self._storage: Storage | None = None
         self._lock = threading.Lock()
         self._swept = time.monotonic()
@@ -56,9 +63,11 @@ class Results:
         self._opened()
 
     def check(self) -> None:
-        """Raise NothingKeptError on a node that keeps no results."""
-        if self._state is None:
-            raise NothingKeptError("this node keeps no results", hint="start it with --state")
+        """Raise NothingKeptError on a node that keeps no results, FullError where there is no room for any."""
+        self._refuse_stateless()
+        place = self._where
+        if not _SCHEME.match(place):
+            check_disk(Path(place))
 
     def put(self, caller: str, picture: bytes, media_type: str) -> str:
         """Keep a picture and return its address."""
@@ -90,11 +99,20 @@ class Results:
         picture = self._opened().get(name)
         return picture, f"image/{headers.recognised(picture) or 'png'}"
 
+    def kept_bytes(self) -> int | None:
+        """Return how much is kept, None where that isn't known."""
+        return self._opened().kept_bytes() if self._used else 0
+
     def sweep(self) -> None:
         """Remove what has been kept long enough."""
         self._swept = time.monotonic()
-        if self._storage is not None or (self._state is not None and (self._state / MASTER_KEY).exists()):
+        if self._used:
             self._opened().sweep(self._keep_seconds)
+
+    @property
+    def _used(self) -> bool:
+        """Say whether anything was ever kept."""
+        return self._storage is not None or (self._state is not None and (self._state / MASTER_KEY).exists())
 
     def _opened(self) -> Storage:
         with self._lock:
@@ -102,15 +120,25 @@ class Results:
                 self._storage = self._open()
             return self._storage
 
+    @property
+    def _where(self) -> str:
+        return self._place or str((self._state or Path()) / "results")
+
     def _open(self) -> Storage:
-        self.check()
-        place = self._place or str((self._state or Path()) / "results")
+        self._refuse_stateless()
+        place = self._where
         scheme = _SCHEME.match(place)
-        storage: Storage = plugins.load("server.storages", scheme[1] if scheme else "folder")(place, self._state)
+        storage: Storage = plugins.load("server.storages", scheme[1] if scheme else "folder")(
+            place, self._state, self._quota
+        )
         return storage
 
+    def _refuse_stateless(self) -> None:
+        if self._state is None:
+            raise NothingKeptError("this node keeps no results", hint="start it with --state")
+
     def _signature(self, name: str, until: int) -> str:
-        self.check()
+        self._refuse_stateless()
         return sealer_in(self._state or Path()).signature(f"{name}?{until}")
 
 

@@ -10,10 +10,12 @@ import hmac
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_runtime.errors import StateError
+from server.room import kept_error
 
 if TYPE_CHECKING:
     from Cryptodome.Cipher._mode_gcm import GcmMode
@@ -91,7 +93,7 @@ def sealer_in(state: Path) -> Sealer:
             raise StateError("others may read the master key", got=path, hint=f"run: chmod 600 {path}")
         key = path.read_bytes()
     except OSError as error:
-        raise StateError("the master key can't be read or made", got=f"{path}: {error.strerror}") from error
+        raise kept_error("the master key can't be read or made", path, error) from error
     if len(key) != KEY_BYTES:
         raise StateError("the master key is damaged", got=f"{len(key)} bytes", allowed=f"{KEY_BYTES} bytes")
     return Sealer(key)
@@ -100,13 +102,12 @@ def sealer_in(state: Path) -> Sealer:
 def _make_key(path: Path) -> None:
     """Write a key whole or not at all; where two processes do so at once, both use the first one's."""
     own = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(secrets.token_bytes(KEY_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
     try:
-        os.link(own, path)
-    except FileExistsError:
-        return
+        with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(own, path)
     finally:
-        own.unlink()
+        own.unlink(missing_ok=True)

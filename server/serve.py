@@ -197,18 +197,21 @@ class _Loop:
         from waitress import wasyncore  # type: ignore[import-untyped]
         from waitress.server import create_server  # type: ignore[import-untyped]
 
-        from server.channels import HealthFirst, channel_class
+        from server.channels import Dispatcher, channel_class
         from server.entrance import Entrance
+        from server.rounds import Rounds
 
-        self._poll = wasyncore.loop
         self._close_listener = wasyncore.dispatcher.close
         self._channels: dict[int, Any] = {}
         self._stopping = threading.Event()
         self._app = app
-        self._server = create_server(app, map=self._channels, sockets=[listening], **_settings(config))
+        dispatcher = Dispatcher(config.worker_threads)
+        self._server = create_server(
+            app, map=self._channels, sockets=[listening], _dispatcher=dispatcher, **_settings(config)
+        )
         access = app.extensions["nanoedge"].access
         self._server.channel_class = channel_class(Entrance(access, config.max_body_bytes))
-        self._server.task_dispatcher.queue = HealthFirst()
+        self._rounds = Rounds(self._server, self._channels)
         # Said at every short queue; the metrics show it better.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
@@ -220,7 +223,7 @@ class _Loop:
     def run(self) -> None:
         """Serve until a signal."""
         while not self._stopping.is_set():
-            self._poll(timeout=1, use_poll=True, map=self._channels, count=1)
+            self._rounds.once(1)
 
     def drain(self, seconds: float) -> bool:
         """Stop listening, finish the requests that came in completely; false when that took too long."""
@@ -231,7 +234,7 @@ class _Loop:
         self._close_listener(self._server)
         deadline = time.monotonic() + seconds
         while self._busy() and time.monotonic() < deadline and not self._stopping.is_set():
-            self._poll(timeout=0.1, use_poll=True, map=self._channels, count=1)
+            self._rounds.once(0.1)
         return not self._busy()
 
     def _busy(self) -> bool:

@@ -7,6 +7,7 @@ entry, however many processes work on it: whoever goes on with it takes the plac
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
@@ -16,9 +17,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Final
 
-from edge_runtime.errors import OptionError
-from server.key_store import FILE, connected
+from edge_runtime.errors import OptionError, StateError
+from server.key_store import FILE, KEYS
 from server.keys import ApiKey
+from server.sqlite_file import connected, told, transaction
+
+logger = logging.getLogger(__name__)
 
 _KEPT_SECONDS: Final = 400 * 86_400
 """A year for the operator's books."""
@@ -31,6 +35,7 @@ class Spending:
         """Open nothing yet. Without a folder there are no keys, and nothing is asked of it."""
         self._folder, self._clock, self._lock = folder, clock, threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._late: list[tuple[str, tuple[object, ...]]] = []
 
     def spent(self, key_id: str) -> tuple[float, float]:
         """Return the dollars that were spent or are held today and this month, by UTC's calendar."""
@@ -39,14 +44,12 @@ class Spending:
 
     def hold(self, key: ApiKey, usd: float, job: str | None = None) -> tuple[int, float]:
         """Hold up to `usd` of what the caps leave, a job's in place of its earlier one; returns it and how much."""
-        with self._locked() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self._caught_up() as connection:
             connection.execute("DELETE FROM spending WHERE job = ?", (job,))
             held = min(usd, _left(key, *self._spent(connection, key.id)))
             row = connection.execute(
                 "INSERT INTO spending (key_id, at, usd, job) VALUES (?, ?, ?, ?)", (key.id, self._clock(), held, job)
             ).lastrowid
-            connection.execute("COMMIT")
         return int(row or 0), held
 
     def left(self, key: ApiKey) -> float:
@@ -55,26 +58,23 @@ class Spending:
 
     def settle(self, hold: int, usd: float) -> None:
         """Say what a hold became: what was really spent, 0 for nothing."""
-        with self._locked() as connection:
-            if usd > 0:
-                connection.execute("UPDATE spending SET usd = ? WHERE id = ?", (usd, hold))
-            else:
-                connection.execute("DELETE FROM spending WHERE id = ?", (hold,))
+        if usd > 0:
+            self._write("UPDATE spending SET usd = ? WHERE id = ?", usd, hold)
+        else:
+            self._write("DELETE FROM spending WHERE id = ?", hold)
 
     def add(self, key_id: str, usd: float, job: str | None = None) -> None:
         """Count what was spent, for a job instead of what it held, and forget what is older than a year."""
-        with self._locked() as connection:
-            now = self._clock()
-            connection.execute(
-                "INSERT INTO spending (key_id, at, usd, job) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (job) DO UPDATE SET usd = excluded.usd", (key_id, now, usd, job),
-            )
-            connection.execute("DELETE FROM spending WHERE at < ?", (now - _KEPT_SECONDS,))
+        now = self._clock()
+        self._write(
+            "INSERT INTO spending (key_id, at, usd, job) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (job) DO UPDATE SET usd = excluded.usd", key_id, now, usd, job,
+        )  # fmt: skip
+        self._write("DELETE FROM spending WHERE at < ?", now - _KEPT_SECONDS)
 
     def drop(self, job: str) -> None:
         """Give back what a job held: its provider refused it."""
-        with self._locked() as connection:
-            connection.execute("DELETE FROM spending WHERE job = ?", (job,))
+        self._write("DELETE FROM spending WHERE job = ?", job)
 
     def seconds_to_more(self, key: ApiKey) -> int:
         """Return in how many seconds a cap that is in force is counted anew."""
@@ -87,6 +87,10 @@ class Spending:
 
     def close(self) -> None:
         """Close the database."""
+        with self._lock:
+            late = self._late.pop() if self._late else None
+        if late is not None:
+            self._write(late[0], *late[1])
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -106,19 +110,36 @@ class Spending:
         ).fetchone()
         return float(row[0]), float(row[1])
 
+    def _write(self, statement: str, *values: object) -> None:
+        """Change the ledger, later when that can't be now: the edit is done, and its result must not be lost for it."""
+        with self._lock:
+            self._late.append((statement, values))
+        try:
+            with self._caught_up():
+                pass
+        except StateError as error:
+            logger.error("what providers took is counted later: %s", error)
+
+    @contextmanager
+    def _caught_up(self) -> Iterator[sqlite3.Connection]:
+        """Hold a transaction that makes up for what couldn't be written before."""
+        with self._locked() as connection:
+            with transaction(connection):
+                for statement, values in self._late:
+                    connection.execute(statement, values)
+                yield connection
+            self._late.clear()
+
     @contextmanager
     def _locked(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
+            if self._folder is None:
+                raise OptionError("this node has no folder for its state", hint="name one with --state")
+            file = self._folder / FILE
             if self._connection is None:
-                if self._folder is None:
-                    raise OptionError("this node has no folder for its state", hint="name one with --state")
-                self._connection = connected(self._folder / FILE)
-            try:
+                self._connection = connected(file, KEYS)
+            with told(KEYS, file):
                 yield self._connection
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
 
 
 def _begins(now: float) -> tuple[datetime, datetime]:

@@ -24,6 +24,8 @@ from edge_runtime.request import HOPS_HEADER, MAX_REFERENCES, EditRequest
 
 _FORMATS: Final = ("png", "jpeg", "webp")
 _GUIDANCE: Final = {"": ("guidance_scale", "true_cfg_scale"), "image": ("image_guidance_scale",)}
+_THERE: Final = 0.9
+"""Of the time that is left, what the server may take; the rest is for the way back."""
 
 
 class OpenAICompatible:
@@ -50,7 +52,7 @@ class OpenAICompatible:
     def edit(self, request: EditRequest, settings: ProviderSettings, exchange: Exchange) -> RemotePicture:
         """Post the form and read the first picture of the answer."""
         hops = {HOPS_HEADER: str(request.hops + 1)}
-        form = _form(request, settings, exchange.decode)
+        form = _form(request, settings, exchange)
         answer = exchange.submit_form(settings.url("images/edits"), form, hops)
         try:
             first = answer["data"][0]
@@ -68,11 +70,11 @@ class OpenAICompatible:
         )
 
 
-def _form(request: EditRequest, settings: ProviderSettings, decode: Decode) -> Form:
-    photo, *others = outgoing.pictures(request, decode)
+def _form(request: EditRequest, settings: ProviderSettings, exchange: Exchange) -> Form:
+    photo, *others = outgoing.pictures(request, exchange.decode)
     part = "image[]" if others else "image"
     form: Form = [(part, (one.filename, one.data, one.media_type)) for one in (photo, *others)]
-    form += _mask(request, settings, photo, decode)
+    form += _mask(request, settings, photo, exchange.decode)
     form += [
         ("prompt", request.instruction or ""), ("model", settings.model), ("n", "1"),
         ("response_format", "b64_json"),
@@ -81,7 +83,8 @@ def _form(request: EditRequest, settings: ProviderSettings, decode: Decode) -> F
         form.append(("output_format", request.output_format))
     if settings.options["extensions"] == "no":
         return [*form, ("size", "auto")]  # OpenAI has few sizes, and auto keeps the photo's proportions
-    return [*form, ("size", f"{photo.width}x{photo.height}" if request.size else "auto"), *_extensions(request)]
+    return [*form, ("size", f"{photo.width}x{photo.height}" if request.size else "auto"),
+            *_extensions(request, exchange.left_seconds)]  # fmt: skip
 
 
 def _mask(
@@ -95,12 +98,12 @@ def _mask(
     return [("mask", file), ("mask_image", file)] if white else [("mask", file)]
 
 
-def _extensions(request: EditRequest) -> Form:
+def _extensions(request: EditRequest, left_seconds: float) -> Form:
     given: dict[str, Any] = {
         "seed": request.seed, "num_inference_steps": request.steps, "negative_prompt": request.negative,
     }
     if request.deadline_seconds is not None:  # another nanoedge refuses at once what it can't do in time
-        given["deadline_ms"] = max(1, round(1000 * request.deadline_seconds))
+        given["deadline_ms"] = max(1, round(1000 * _THERE * left_seconds))
     for name, strength in request.guidance.items():
         given |= dict.fromkeys(_GUIDANCE.get(name, ()), strength)
     return [(name, str(value)) for name, value in given.items() if value is not None]

@@ -6,6 +6,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,8 @@ def state_folder(folder: Path) -> Iterator[Finding]:
         yield fail("state folder", f"{present} is a file", f"remove it, or {otherwise}")
         return
     yield _space("state folder", present, STATE_BYTES, otherwise)
+    if present == folder:
+        yield _kept(folder)
     if mode:
         words = f"{folder} is open to others (mode {mode:03o})"
         yield warn("state folder", words, f"chmod 700 {folder}, because it holds keys")
@@ -73,6 +76,21 @@ def _space(subject: str, folder: Path, wanted_bytes: int, otherwise: str) -> Fin
     if free_bytes < wanted_bytes:
         return warn(subject, words, f"{wanted_bytes / 1e6:,.0f} MB are better: free some, or {otherwise}")
     return ok(subject, words)
+
+
+def _kept(folder: Path) -> Finding:
+    """Say how much lies there. Results that are kept elsewhere aren't seen."""
+    jobs, results = (_bytes(folder, pattern) for pattern in ("jobs.sqlite*", "results/*/*"))
+    words = f"jobs take {jobs / 1e6:,.1f} MB, results {results / 1e6:,.1f} MB"
+    return ok("kept", f"{words}; nanoedge serve --keep-mb bounds each")
+
+
+def _bytes(folder: Path, pattern: str) -> int:
+    size = 0
+    for path in folder.glob(pattern):
+        with suppress(OSError):  # one that has just gone
+            size += path.stat().st_size
+    return size
 
 
 def _unusable(subject: str, folder: Path, error: OSError, otherwise: str) -> Finding:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from flask import current_app
 
-from edge_runtime.errors import NothingKeptError, OptionError, UrlError
+from edge_runtime.errors import NothingKeptError, OptionError, StateError, UrlError
 from server.jobs.database import FILE
 from server.jobs.job import Claim, Job, State, Wanted
 from server.jobs.runner import Runner
 from server.jobs.store import JobStore
 from server.jobs.work import Work
 from server.node import Node
+from server.room import check_disk
 from server.sealing import sealer_in
 
 if TYPE_CHECKING:
@@ -49,8 +52,9 @@ class Jobs:
             self._opened()
 
     def admit(self, wanted: Wanted, claim: Claim) -> Job:
-        """Keep a job; raises NothingKeptError, and what `JobStore.admit` raises."""
+        """Keep a job; raises NothingKeptError, FullError, and what `JobStore.admit` raises."""
         opened = self._opened()
+        check_disk(self._node.config.state or Path(), wanted.bytes)
         job = opened.store.admit(wanted, claim)
         opened.runner.wake()
         return job
@@ -74,7 +78,17 @@ class Jobs:
         """Return a job with its encoded result, None without one, and what is told of it."""
         store = self._opened().store
         job = store.job(name, caller)
-        return job, store.picture(job), store.told(job)
+        picture = store.picture(job)
+        if picture is not None:
+            with suppress(StateError):  # on a full disk it stays as if nobody had fetched it
+                store.fetched(job)
+        return job, picture, store.told(job)
+
+    def kept_bytes(self) -> int:
+        """Return how much is kept."""
+        with self._lock:
+            opened = self._open
+        return opened.store.kept_bytes() if opened else 0
 
     def check_webhook(self, url: str) -> None:
         """Raise OptionError for a webhook's address that is refused wherever its name leads to."""
@@ -124,7 +138,7 @@ class Jobs:
         node, state = self._node, self._node.config.state
         if state is None:
             raise NothingKeptError("this node keeps no jobs", hint="start it with --state")
-        store = JobStore(state / FILE, sealer_in(state), node.config.keep_seconds)
+        store = JobStore(state / FILE, sealer_in(state), node.config.keep_seconds, node.config.quota)
 
         def swept() -> None:
             store.sweep()

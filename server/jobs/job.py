@@ -52,6 +52,12 @@ class Wanted:
     warnings: tuple[str, ...] = ()
     webhook: Webhook | None = None
 
+    @property
+    def bytes(self) -> int:
+        """Return the size of its pictures."""
+        request = self.request
+        return sum(map(len, (request.image, request.mask or b"", *request.references)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:

@@ -10,6 +10,7 @@ from typing import Final
 
 from edge_runtime.errors import NanoedgeError
 from server.jobs.job import Job
+from server.jobs.patience import Trouble
 from server.jobs.store import LEASE_SECONDS
 from server.jobs.work import Work
 
@@ -30,6 +31,7 @@ class Runner:
         self._changed = threading.Condition()
         self._stopping, self._news = threading.Event(), threading.Event()
         self._usual_seconds = 5.0
+        self._unclaimed = Trouble(logger, "no job could be claimed")
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
             for target, name in ((self._dispatch, "jobs"), (self._keep, "job-leases"))
@@ -90,15 +92,17 @@ class Runner:
 
     def _claimed(self, busy_with: tuple[str, ...]) -> Job | None:
         try:
-            return self._work.store.claim(self._work.owner, busy_with)
+            claimed = self._work.store.claim(self._work.owner, busy_with)
         except NanoedgeError as error:
-            logger.error("no job could be claimed: %s", error)
+            self._unclaimed.met(error)
             return None
+        self._unclaimed.over()
+        return claimed
 
     def _do(self, job: Job, cancelled: threading.Event) -> None:
         began = time.monotonic()
         try:
-            self._work.do(job, cancelled.is_set)
+            self._work.do(job, cancelled.is_set, self._stopping.is_set)
         except NanoedgeError as error:  # its lease runs out, and it is claimed again
             logger.error("the job %s could not be brought to its end: %s", job.id, error)
         finally:
@@ -111,15 +115,16 @@ class Runner:
             self.wake()
 
     def _keep(self) -> None:
-        swept = 0.0
+        swept, trouble = 0.0, Trouble(logger, "jobs can't be kept up")
         while not self._stopping.wait(_RENEW_SECONDS) or self._running:
             try:
                 self._renew()
                 if time.monotonic() - swept > _SWEEP_SECONDS:
                     self._swept()
                     swept = time.monotonic()
+                trouble.over()
             except NanoedgeError as error:
-                logger.error("jobs can't be kept up: %s", error)
+                trouble.met(error)
             if self._stopping.is_set():
                 time.sleep(_RENEW_SECONDS)
 

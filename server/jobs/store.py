@@ -19,8 +19,9 @@ from edge_runtime.receipts import Receipt
 from server.jobs import parts
 from server.jobs.database import Database
 from server.jobs.job import Claim, Job, Outcome, State, Wanted, Webhook
-from server.jobs.rows import OPEN, check_room, find_repeated, read, read_own
+from server.jobs.rows import OPEN, find_repeated, make_room, read, read_own
 from server.jobs.vault import Vault, drop
+from server.quota import DEFAULT_QUOTA, Quota
 from server.sealing import Sealer
 
 LEASE_SECONDS: Final = 10.0
@@ -32,24 +33,28 @@ class JobStore:
     """The jobs of one state folder, pictures and words sealed. Safe to share between threads."""
 
     def __init__(
-        self, path: Path, sealer: Sealer, keep_seconds: float, clock: Callable[[], float] = time.time
+        self, path: Path, sealer: Sealer, keep_seconds: float, quota: Quota = DEFAULT_QUOTA,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """Open or make the file; an ended job is kept for `keep_seconds`. Raises StateError."""
+        """Open or make the file; an ended job is kept for `keep_seconds`, and `quota` bounds all. Raises StateError."""
         self._database, self._clock = Database(path), clock
         self._vault = Vault(self._database, sealer)
-        self._keep_seconds = keep_seconds
+        self._keep_seconds, self._quota = keep_seconds, quota
 
     def admit(self, wanted: Wanted, claim: Claim) -> Job:
         """Keep a new job, durably; or return the one that the same request made before.
 
-        Raises ReusedKeyError for an Idempotency-Key that came with another body, BusyError when too much is kept.
+        Raises ReusedKeyError for an Idempotency-Key that came with another body, QuotaError or BusyError when too much
+        is kept though jobs that nobody needs any more were shredded.
         """
         given = parts.to_parts(wanted)
         name, now, size = secrets.token_hex(16), self._clock(), sum(map(len, given.values()))
         with self._database.transaction(durable=True) as connection:
             if (known := find_repeated(connection, claim, now)) is not None:
                 return known
-            check_room(connection, claim.caller, size)
+            needless = make_room(connection, claim.caller, size, self._quota)
+            connection.executemany("UPDATE jobs SET expires = ? WHERE id = ?", ((now, one) for one in needless))
+            _shred(connection, now)
             key = self._vault.new_key(name)
             connection.execute(
                 "INSERT INTO jobs (id, caller, state, created, expires, not_before, key, bytes, idempotency_key, "
@@ -58,7 +63,10 @@ class JobStore:
                  claim.idempotency_key, claim.fingerprint),
             )  # fmt: skip
             self._vault.put(connection, name, key, given)
-            return read(connection, name)
+            job = read(connection, name)
+        if needless:
+            self._database.forget()
+        return job
 
     def claim(self, owner: str, busy_with: Collection[str] = ()) -> Job | None:
         """Lease the next job to `owner`: the oldest that waits, or whose lease ran out. None when there is none.
@@ -173,6 +181,18 @@ class JobStore:
         """Return the encoded result."""
         return self._vault.part(job, parts.RESULT)
 
+    def fetched(self, job: Job) -> None:
+        """Keep that a result was fetched: it may go first when room is needed."""
+        with self._database.transaction(durable=False) as connection:
+            connection.execute(
+                "UPDATE jobs SET fetched = ? WHERE id = ? AND fetched IS NULL", (self._clock(), job.id)
+            )
+
+    def kept_bytes(self) -> int:
+        """Return how much is kept."""
+        with self._database.transaction(durable=False) as connection:
+            return int(connection.execute("SELECT coalesce(sum(bytes), 0) FROM jobs").fetchone()[0])
+
     def due_webhook(self, retry_seconds: Callable[[int], float]) -> tuple[Job, Webhook, int] | None:
         """Return a job whose end must be told now, and which attempt that is; the next one is put off.
 
@@ -206,14 +226,7 @@ class JobStore:
         """Shred what has expired, forget old tombstones; returns how many jobs were shredded."""
         now = self._clock()
         with self._database.transaction(durable=True) as connection:
-            connection.execute(
-                f"DELETE FROM parts WHERE job IN (SELECT id FROM jobs WHERE expires <= ? AND state NOT IN {OPEN})",
-                (now,),
-            )
-            shredded = connection.execute(
-                "UPDATE jobs SET state = 'Expired', key = NULL, fingerprint = NULL, idempotency_key = NULL, "
-                f"webhook_due = NULL, bytes = 0 WHERE expires <= ? AND state NOT IN ('Expired', {OPEN[1:]}", (now,),
-            ).rowcount
+            shredded = _shred(connection, now)
             connection.execute(
                 "DELETE FROM jobs WHERE state = 'Expired' AND expires <= ?", (now - TOMBSTONE_SECONDS,)
             )
@@ -229,7 +242,8 @@ class JobStore:
         """End the job of a condition whose first value is its name, unless the condition finds none."""
         now, name = self._clock(), values[0]
         changed = connection.execute(
-            "UPDATE jobs SET state = ?, ended = ?, expires = ?, owner = NULL, lease_until = NULL, webhook_due = CASE "
+            "UPDATE jobs SET state = ?, ended = ?, expires = ?, owner = NULL, lease_until = NULL, bytes = 0, "
+            "webhook_due = CASE "
             f"WHEN EXISTS (SELECT 1 FROM parts WHERE job = jobs.id AND role = '{parts.WEBHOOK}') THEN ? END "
             f"WHERE {where}",
             (state.value, now, now + self._keep_seconds, now, *values),
@@ -237,6 +251,16 @@ class JobStore:
         if changed:
             connection.execute("DELETE FROM parts WHERE job = ? AND role <> ?", (name, parts.WEBHOOK))
         return bool(changed)
+
+
+def _shred(connection: sqlite3.Connection, now: float) -> int:
+    """Make all that has expired unreadable; returns how many jobs that were."""
+    due = f"expires <= ? AND state NOT IN ('Expired', {OPEN[1:]}"
+    connection.execute(f"DELETE FROM parts WHERE job IN (SELECT id FROM jobs WHERE {due})", (now,))
+    return connection.execute(
+        "UPDATE jobs SET state = 'Expired', key = NULL, fingerprint = NULL, idempotency_key = NULL, "
+        f"webhook_due = NULL, bytes = 0 WHERE {due}", (now,),
+    ).rowcount  # fmt: skip
 
 
 def _only_own(changed: sqlite3.Cursor) -> None:

@@ -16,6 +16,7 @@ from typing import Final
 from edge_runtime.errors import NanoedgeError, UrlError
 from edge_runtime.fetch import FetchPolicy, tell
 from server.jobs.job import Job, Webhook, state_of
+from server.jobs.patience import Trouble
 from server.jobs.store import JobStore
 
 logger = logging.getLogger(__name__)
@@ -55,14 +56,16 @@ class Webhooks:
         self._thread.join(seconds)
 
     def _run(self) -> None:
+        trouble = Trouble(logger, "webhooks can't be told")
         while not self._stopping.is_set():
             try:
                 due = self._store.due_webhook(retry_seconds)
                 if due is not None:
                     self._tell(*due)
                     continue
+                trouble.over()
             except NanoedgeError as error:
-                logger.error("webhooks can't be read: %s", error)
+                trouble.met(error)
             self._stopping.wait(_IDLE_SECONDS)
 
     def _tell(self, job: Job, webhook: Webhook, attempts: int) -> None:

@@ -12,20 +12,22 @@ from edge_runtime.errors import (
     AbandonedError,
     BusyError,
     EngineError,
+    FullError,
     NanoedgeError,
     ProviderBusyError,
     RouteCapacityError,
     RouteDeadlineError,
-    StateError,
 )
 from edge_runtime.request import EditRequest, EditResult
 from server.admission import Admission
 from server.edits import described
 from server.jobs.job import Job, Outcome, State, Wanted
+from server.jobs.patience import kept
 from server.jobs.record import JobRecord
 from server.jobs.store import JobStore
 from server.node import Node
 from server.problems import UNEXPECTED, logged, message
+from server.shelf import stored
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ PATIENCE_SECONDS: Final = 3600.0
 
 _PAUSE_SECONDS: Final = 3
 _LONGEST_PAUSE_SECONDS: Final = 60.0
-_LATER: Final = (BusyError, ProviderBusyError, RouteCapacityError)
+_LATER: Final = (BusyError, ProviderBusyError, RouteCapacityError, FullError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +49,25 @@ class Work:
     owner: str
     clock: Callable[[], float] = time.time
 
-    def do(self, job: Job, cancelled: Callable[[], bool]) -> None:
-        """Bring a claimed job to its end, or put it back. `cancelled` is asked often."""
+    def do(self, job: Job, cancelled: Callable[[], bool], stopping: Callable[[], bool] = lambda: False) -> None:
+        """Bring a claimed job to its end, or put it back. `cancelled` is asked often.
+
+        Where there is no room for how it ended, that waits for some, unless the server is `stopping`.
+        """
+        def given_up() -> bool:
+            return cancelled() or stopping()
+
         try:
-            record = JobRecord(self.store, job, self.owner, self.store.receipt(job))
+            record = JobRecord(self.store, job, self.owner, self.store.receipt(job), given_up)
             outcome = self._outcome(job, record, cancelled)
         except AbandonedError:
             return
         except Exception as error:  # noqa: BLE001 - the boundary of this thread: what it met is told in the job
             logged(error, job.id)
             outcome = _failed(error)
+        kept(lambda: self._end(job, outcome), given_up, job.id)
+
+    def _end(self, job: Job, outcome: Outcome | float) -> None:
         if isinstance(outcome, float):
             self.store.put_back(job.id, self.owner, outcome)
         else:
@@ -94,15 +105,12 @@ class Work:
         return replace(request, deadline_seconds=left)
 
     def _ready(self, job: Job, wanted: Wanted, result: EditResult) -> Outcome:
-        told: dict[str, Any] = dict(described(result, (*result.warnings, *wanted.warnings)))
+        address, unstored = stored(self.node.results, job.caller, result, job.id) if wanted.stored else (None, ())
+        told: dict[str, Any] = dict(described(result, (*result.warnings, *wanted.warnings, *unstored)))
         if result.cost_usd:
             told["cost_usd"] = result.cost_usd
-        if wanted.stored:
-            try:
-                told["address"] = self.node.results.put(job.caller, result.image, result.media_type)
-            except StateError as error:  # what was made and perhaps paid for must not be lost for that
-                logged(error, job.id)
-                told["warnings"] = [*told["warnings"], f"the result has no address: {message(error)}"]
+        if address is not None:
+            told["address"] = address
         return Outcome(state=State.READY, told=told, picture=result.image)
 
 

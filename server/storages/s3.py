@@ -3,7 +3,7 @@
 All but the bucket is optional. Objects are encrypted by the bucket's side (`sse`: AES256, the default, or aws:kms).
 Links are presigned, or lie below `cdn`, a delivery network in front of the bucket. Who may read and write is boto3's
 matter: environment, files, the machine's role. Old results are removed by a lifecycle rule of the bucket: listing it
-from every node would cost more.
+from every node would cost more; so is how much is kept there.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from edge_runtime.errors import OptionError, StateError, UnknownError
+from server.quota import Quota
 
 _ENCRYPTIONS: Final = ("AES256", "aws:kms")
 _OPTIONS: Final = ("sse", "kms_key", "endpoint", "region", "cdn")
@@ -25,9 +26,9 @@ _CONFIG: Final = {"connect_timeout": 5, "read_timeout": 20, "signature_version":
 
 
 class S3:
-    """`place` is the address above; nothing of it is kept in `state`."""
+    """`place` is the address above; nothing of it is kept in `state`, and the bucket's size is its owner's matter."""
 
-    def __init__(self, place: str, state: Path | None) -> None:
+    def __init__(self, place: str, state: Path | None, quota: Quota) -> None:
         parts = urlsplit(place)
         options = dict(parse_qsl(parts.query))
         if unknown := set(options) - set(_OPTIONS):
@@ -81,6 +82,10 @@ class S3:
             "get_object", Params={"Bucket": self._bucket, "Key": self._key(name)}, ExpiresIn=int(seconds)
         )
         return link
+
+    def kept_bytes(self) -> int | None:
+        """Return None: it would take listing the bucket."""
+        return None
 
     def sweep(self, keep_seconds: float) -> None:
         """Leave that to the bucket's lifecycle."""

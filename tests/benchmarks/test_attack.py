@@ -27,9 +27,16 @@ def test_sockets_that_say_next_to_nothing(name: str) -> None:
     assert min(rounds) < PROMISED_MILLISECONDS, rounds
 
 
-def test_wrk() -> None:
+@pytest.mark.parametrize("path", ["/healthz", "/v1/models"])
+def test_wrk(path: str) -> None:
+    """wrk has most of a core, and the server the rest: under 20 ms on quiet cores."""
+    rounds = []
     with started_server() as server:
-        row = under_wrk(server.port, 60, "/v1/models")
-        assert row is not None, "wrk is not installed (Debian: apt install wrk)"
-        rate = int(row[0].split(": ")[1].split()[0])
-    assert rate > 100 and float(row[3]) < 5 * PROMISED_MILLISECONDS, row
+        for _ in range(3):
+            row = under_wrk(server.port, 60, path, seconds=4)
+            assert row is not None, "wrk is not installed (Debian: apt install wrk)"
+            assert int(row[0].split(": ")[1].split()[0]) > 100, row
+            rounds.append(float(row[3]))
+            if rounds[-1] < PROMISED_MILLISECONDS:
+                break
+    assert min(rounds) < PROMISED_MILLISECONDS, rounds

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import pytest
 from PIL import Image
 from skimage import data
 
-from edge_runtime.errors import OptionError, UnknownModelError
+from edge_runtime.errors import OptionError, ProviderError, UnknownModelError
 from edge_runtime.machine import Machine
 from edge_runtime.provider import ProviderSettings
 from edge_runtime.remote import Remote
 from edge_runtime.request import AUTO, EditRequest, Fallback, Size
 from edge_runtime.service import EditService, open_service
+from edge_runtime.turns import NoQueue
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,22 @@ def test_times_and_memory_are_learned(photo: bytes) -> None:
     assert service.route(request).offer.seconds != first, "what opening took is not in the times that follow"
     small = service.route(EditRequest(image=photo, instruction="warmer", size=Size(width=300, height=300))).offer
     assert small.seconds is not None and small.seconds <= after.seconds
+    service.close()
+
+
+def test_the_queue_is_looked_at_when_the_wish_is_understood(photo: bytes) -> None:
+    """The small model scores wishes, and is busy with an edit: meanwhile the queue grows."""
+    editor = open_service()._locals["nano-banana"].editor
+    service, queue = EditService([editor], [remote()]), NoQueue()
+    request = EditRequest(image=photo, instruction="warmer", model=AUTO, fallback=Fallback.ALLOW, deadline_seconds=9)
+    assert service.edit(request).model == "nano-banana"
+    with ThreadPoolExecutor(1) as pool:
+        with service._locals["nano-banana"].turn():
+            asked = pool.submit(service.edit, request, queue)
+            time.sleep(0.3)
+            queue.wait_seconds = 100.0
+        with pytest.raises(ProviderError, match="provider central.*can't be connected to"):
+            asked.result(20)
     service.close()
 
 

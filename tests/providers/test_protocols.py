@@ -21,6 +21,7 @@ from edge_runtime.errors import (
     ProviderBusyError,
     ProviderError,
     ProviderKeyError,
+    ProviderLateError,
     ProviderRequestError,
     ProviderTimeoutError,
 )
@@ -126,6 +127,20 @@ def test_what_may_have_been_taken_is_not_submitted_twice(placed: Place, asking: 
     server.script.append(reply)
     fails(remote, asking(), ProviderError)
     assert len(server.submissions) == 1
+
+
+def test_a_central_that_says_it_is_too_late_is_well(placed: Place, asking: Ask) -> None:
+    """Its queue is too long for the deadline: that is no failure, and asking twice makes it no shorter."""
+    server, remote = placed("openai", seconds=0.1, options={"mask": "transparent", "extensions": "yes",
+                                                            "idempotency": "yes"})  # fmt: skip
+    late = {"detail": "Its turn came too late.", "error": {"code": "deadline_too_short", "message": "too late"}}
+    server.script.extend([Reply(504, late)] * 5)
+    for _ in range(5):
+        assert "in time" in str(fails(remote, asking(deadline_seconds=5.0), ProviderLateError))
+    assert remote.offer().breaker is BreakerState.CLOSED and len(server.submissions) == 5
+    assert remote.edit(asking(deadline_seconds=5.0)).width == 300
+    given = int(form_of(server.submissions[-1])[0]["deadline_ms"][0])
+    assert 3500 < given < 4500, "it has less time than this node"
 
 
 def test_a_server_that_is_not_there(placed: Place, asking: Ask) -> None:

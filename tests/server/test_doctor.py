@@ -77,6 +77,14 @@ def test_a_sound_machine(state: Path, port: int) -> None:
     assert list(state.iterdir()) == []
 
 
+def test_how_much_is_kept(state: Path, port: int) -> None:
+    (state / "results" / "anna").mkdir(parents=True)
+    (state / "results" / "anna" / "picture").write_bytes(bytes(2_300_000))
+    (state / "jobs.sqlite").write_bytes(bytes(1_200_000))
+    (kept,) = doctor("--state", state, "--port", port).of("kept")
+    assert kept["status"] == "ok" and "jobs take 1.2 MB, results 2.3 MB; nanoedge serve --keep-mb" in kept["found"]
+
+
 def test_the_table_for_people(state: Path, port: int) -> None:
     command = [*program(), "doctor", "--state", str(state), "--port", str(port), "--device", "tpu"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 from edge_runtime.editor import EMBEDDED, Editor
 from edge_runtime.provider import ProviderSettings
 from edge_runtime.remote import Remote
+from edge_runtime.request import HOPS_HEADER
 from edge_runtime.service import EditService, open_service
 from server.app import create_app
 from server.node import Node
@@ -63,6 +64,20 @@ def test_a_full_node_sends_what_may_leave(app: Flask, origin: Origin, photo: byt
             assert edit(client, photo, fallback="allow").status_code == 503
     assert edit(client, photo).get_json()["route"]["site"] == "local"
     assert node.lane.waiting == 0
+
+
+def test_no_place_is_kept_for_what_another_node_passed_on(app: Flask, photo: bytes) -> None:
+    """That node finds another way; a central must not wait for it while others ask."""
+    client, node = app.test_client(), app.extensions["nanoedge"]
+    with ExitStack() as full:
+        for _ in range(2):
+            full.enter_context(node.lane.place())
+        for _ in range(5):
+            form = {"image": (BytesIO(photo), "p.jpg"), "instructions": "warmer"}
+            refused = client.post("/edit", data=form, headers={HOPS_HEADER: "1"})
+            assert refused.status_code == 503 and int(refused.headers["Retry-After"]) >= 1
+        assert not node.lane._promises._due
+        assert edit(client, photo).status_code == 503 and len(node.lane._promises._due) == 1
 
 
 def test_an_edit_at_a_provider_takes_no_place_here(app: Flask, origin: Origin, photo: bytes) -> None:

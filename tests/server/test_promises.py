@@ -31,6 +31,17 @@ def test_a_promise_is_for_one_client_and_once() -> None:
     assert not promises.is_due("a", 102.0) and promises.expected(102.0, 9.0) == 0.0
 
 
+def test_no_place_is_kept_for_one_without_a_name() -> None:
+    lane = Lane(0, 1.0)
+    with lane.place():
+        for _ in range(20):
+            with pytest.raises(BusyError), lane.place():
+                pass
+            assert lane.come_back("", 2.3) == 3
+        assert not lane._promises._due
+        assert lane.come_back("anna", 2.3) == 3 and list(lane._promises._due) == ["anna"]
+
+
 def test_those_who_never_come_weigh_less_and_less() -> None:
     promises, now, told = Promises(), 100.0, 0
     for number in range(400):

@@ -51,7 +51,9 @@ def edit(server: Started, photo: bytes, **fields: str) -> urllib3.BaseHTTPRespon
 def children(server: Started) -> dict[str, psutil.Process]:
     """The server's children by what they do."""
     found = psutil.Process(server.process.pid).children(recursive=True)
-    return {child.cmdline()[-1]: child for child in found}
+    with suppress(psutil.Error):  # one that has just ended
+        return {line[-1]: child for child in found if (line := child.cmdline())}
+    return children(server)
 
 
 def large_photo(width: int = 4000, height: int = 3000) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sqlite3
 import subprocess
 import time
@@ -16,6 +17,7 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from server.jobs.database import FILE
+from server.quota import Quota
 from server.sealing import MASTER_KEY
 from tests.server.jobs.conftest import Made, ended
 from tests.server.keyed import keyed
@@ -173,6 +175,18 @@ def test_a_server_does_not_start_on_jobs_of_a_newer_version(tmp_path: Path) -> N
     assert ended.returncode == 12 and ended.stderr.count("\n") == 1 and "newer nanoedge" in ended.stderr
 
 
+def test_a_fetched_result_goes_when_a_job_needs_its_room(made: Made, photo: bytes) -> None:
+    client = made(quota=Quota(total=2 * len(photo)))
+    first = post(client, photo, output_format="png").get_json()["polling_url"]
+    told = ended(client, first)
+    assert told["status"] == "Ready" and 'imgedit_kept_bytes{what="jobs"}' in client.get("/metrics").text
+    full = post(client, photo, instructions="cooler")
+    assert full.status_code == 503 and full.headers["Retry-After"] == "60" and "fetched" in full.get_json()["detail"]
+    assert len(client.get(f"{first}/result").data) > len(photo), "the PNG, which alone leaves no room"
+    assert post(client, photo, instructions="cooler").status_code == 202
+    assert client.get(first).status_code == 410
+
+
 def test_a_place_that_fails_is_the_operators_business(client: FlaskClient, tmp_path: Path, photo: bytes) -> None:
     """The picture was made, so it is not lost; which file is at fault stands in the log alone."""
     (tmp_path / "state").mkdir()
@@ -182,5 +196,14 @@ def test_a_place_that_fails_is_the_operators_business(client: FlaskClient, tmp_p
     (warning,) = told["result"]["warnings"]
     assert "no address" in warning and str(tmp_path) not in warning
     form = {"image": (BytesIO(photo), "p.jpg"), "prompt": "warmer", "stream": "true", "store": "true"}
-    told = client.post("/v1/images/edits", data=form).text
-    assert "event: error" in told and '"code": "bad_state"' in told and str(tmp_path) not in told
+    event = client.post("/v1/images/edits", data=form).text
+    assert "event: image_edit.completed" in event and "no address" in event and str(tmp_path) not in event
+    for path, words in (("/edit", "instructions"), ("/v1/images/edits", "prompt")):
+        form = {"image": (BytesIO(photo), "p.jpg"), words: "warmer", "store": "true"}
+        answered = client.post(path, data=form).get_json()
+        assert "no address" in answered["warnings"][-1] and "address" not in answered and "x_address" not in answered
+        picture = answered["image_base64"] if path == "/edit" else answered["data"][0]["b64_json"]
+        assert base64.b64decode(picture).startswith(b"\xff\xd8")
+    form = {"image": (BytesIO(photo), "p.jpg"), "prompt": "warmer", "response_format": "url"}
+    linked = client.post("/v1/images/edits", data=form).get_json()
+    assert linked["data"][0]["b64_json"] and "no address" in linked["warnings"][-1], "itself, where there is no link"

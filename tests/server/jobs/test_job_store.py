@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.errors import BusyError, GoneError, RepeatError, ReusedKeyError, StateError, UnknownError
+from edge_runtime.errors import BusyError, GoneError, QuotaError, RepeatError, ReusedKeyError, StateError, UnknownError
 from edge_runtime.request import EditRequest, Fallback, Size
 from server.jobs import rows
-from server.jobs.database import FILE
+from server.jobs.database import FILE, JOBS
 from server.jobs.job import Claim, Job, Outcome, State, Wanted, Webhook
 from server.jobs.rows import ALIKE_SECONDS
 from server.jobs.store import LEASE_SECONDS, TOMBSTONE_SECONDS, JobStore
+from server.quota import DEFAULT_QUOTA, Quota
 from server.sealing import MASTER_KEY, sealer_in
+from server.sqlite_file import connected
 
 PHOTO = b"a photograph " * 1000
 WORDS = "make my grandmother smile"
@@ -42,8 +44,8 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[JobStore]:
         yield kept
 
 
-def opened(state: Path, clock: Clock) -> JobStore:
-    return JobStore(state / FILE, sealer_in(state), KEEP_SECONDS, clock)
+def opened(state: Path, clock: Clock, quota: Quota = DEFAULT_QUOTA) -> JobStore:
+    return JobStore(state / FILE, sealer_in(state), KEEP_SECONDS, quota, clock)
 
 
 def wanted(**changes: object) -> Wanted:
@@ -209,29 +211,74 @@ def test_a_job_that_failed_does_not_stand_for_the_next(store: JobStore, state: S
     assert store.admit(wanted(), claim()).id != name
 
 
-def test_room_is_bounded(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_open_jobs_is_bounded(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "MAX_OPEN_PER_CALLER", 2)
-    monkeypatch.setattr(rows, "MAX_KEPT_BYTES", 4 * len(PHOTO))
     for number in range(2):
         store.admit(wanted(), claim(bytes([number])))
     with pytest.raises(BusyError) as full:
         store.admit(wanted(), claim(b"third"))
     assert full.value.retry_after_seconds == 60
     store.admit(wanted(), claim(caller="berta"))
-    with pytest.raises(BusyError):
-        store.admit(wanted(), claim(caller="carla"))
     assert store.finish(begun(store), "one", ready())
     store.admit(wanted(), claim(b"third"))
+
+
+def test_what_nobody_needs_goes_for_something_new_the_oldest_first(tmp_path: Path, clock: Clock) -> None:
+    size, large = len(PHOTO), b"p" * len(PHOTO)
+    with closing(opened(tmp_path, clock, Quota(total=round(3.5 * size)))) as store:
+        names = []
+        for number in range(3):
+            names.append(store.admit(wanted(), claim(bytes([number]))).id)
+            assert store.finish(begun(store), "one", ready(large))
+            clock.now += 1
+        with pytest.raises(BusyError, match="fetched or have expired") as full:
+            store.admit(wanted(), claim(b"more"))
+        assert full.value.retry_after_seconds == 60 and store.kept_bytes() >= 3 * size, "nobody has seen them yet"
+        for name in (names[1], names[0]):
+            store.fetched(store.job(name, "anna"))
+        store.admit(wanted(), claim(b"more", caller="berta"))
+        with pytest.raises(GoneError):
+            store.job(names[0], "anna")
+        for name in names[1:]:
+            assert store.picture(store.job(name, "anna")) == large
+        assert store.kept_bytes() < 3.5 * size
+
+
+def test_a_key_has_a_quota_of_its_own(tmp_path: Path, clock: Clock) -> None:
+    size = len(PHOTO)
+    with closing(opened(tmp_path, clock, Quota(total=10 * size, per_caller=round(1.5 * size)))) as store:
+        first = store.admit(wanted(), claim(b"1")).id
+        with pytest.raises(QuotaError, match="as much in jobs as it may.*MB with this one.*Fetch results"):
+            store.admit(wanted(), claim(b"2"))
+        assert store.admit(wanted(), claim(b"1")).id == first, "no new one"
+        store.admit(wanted(), claim(caller="berta"))
+        assert store.cancel(first, "anna").state is State.CANCELLED
+        store.admit(wanted(), claim(b"2"))
+        assert store.job(first, "anna").state is State.CANCELLED, "it takes no room, so it stays known"
 
 
 def test_a_file_of_a_newer_version_is_refused(tmp_path: Path, clock: Clock) -> None:
     opened(tmp_path, clock).close()
     with closing(sqlite3.connect(tmp_path / FILE)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     before = (tmp_path / FILE).read_bytes()
-    with pytest.raises(StateError, match="newer nanoedge.*version 2.*Allowed: version 1.*--state"):
+    with pytest.raises(StateError, match="newer nanoedge.*version 3.*Allowed: version 2.*--state"):
         opened(tmp_path, clock)
     assert (tmp_path / FILE).read_bytes() == before, "and left alone"
+
+
+def test_a_file_of_the_first_version_is_gone_on_with(tmp_path: Path, clock: Clock) -> None:
+    connected(tmp_path / FILE, replace(JOBS, steps=JOBS.steps[:1])).close()
+    with closing(sqlite3.connect(tmp_path / FILE)) as connection, connection:
+        connection.execute(
+            "INSERT INTO jobs (id, caller, state, created, expires, not_before, bytes) "
+            "VALUES ('old', 'anna', 'Cancelled', 1, 9e9, 0, 0)"
+        )
+    with closing(opened(tmp_path, clock)) as store:
+        assert store.job("old", "anna").state is State.CANCELLED
+        store.admit(wanted(), claim())
+        assert store.finish(job := begun(store), "one", ready())
+        store.fetched(job)
 
 
 def test_what_cannot_be_kept_is_said(tmp_path: Path, clock: Clock) -> None:
