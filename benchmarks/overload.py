@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.node import BACKGROUND_EDIT, Node, started
-from benchmarks.preview import form
 from benchmarks.table import jpeg, markdown, photographs
+from converters.bench.http_client import form
 
 _LANES = 3
 """Edits at a time when measuring what the node can hold: more than one, so that it never waits for the client."""

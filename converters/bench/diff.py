@@ -1,7 +1,7 @@
 """What got better or worse between two reports.
 
 Every comparison has an interval at a level that holds for all of them together (Bonferroni), and a margin that is of no
-account: a change is told when its whole interval lies beyond the margin. Times are compared in units of the yardstick.
+account: a change is told when its whole interval lies beyond the margin.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from converters.bench.intervals import Interval, apart, difference, interval, mean, percentile, typical
-from converters.bench.measured import Measured
+from converters.bench.intervals import Interval, Numbers, apart, difference, interval, mean, percentile
+from converters.bench.measured import PROCESSOR, TOTAL, Measured
 from converters.bench.summary import latencies
 from edge_runtime.errors import OptionError
 
@@ -22,8 +22,10 @@ ERROR: Final = 0.05
 """How likely it is that two runs of the same thing show any change at all."""
 
 RESAMPLES: Final = 10_000
-SPEED_MARGIN: Final = 0.05
+SPEED_MARGIN: Final = 0.08
+PROCESSOR_MARGIN: Final = 0.06
 COLD_MARGIN: Final = 0.2
+LEAST_COLD_STARTS: Final = 5
 MEMORY_MARGIN: Final = 0.1
 NODE_MARGIN: Final = 0.15
 THROUGHPUT_MARGIN: Final = 0.05
@@ -110,7 +112,9 @@ def _local(before: Measured, after: Measured) -> Iterator[Planned]:
         edits = [edit for edit in before.timed if edit in set(after.timed)]
         if edits:
             yield _speed(before, after, (first, second), name, edits)
-        if before.cold and after.cold:
+            if before.processor_known and after.processor_known:
+                yield _processor(before, after, (first, second), name, edits)
+        if min(len(before.cold), len(after.cold)) >= LEAST_COLD_STARTS:
             yield _cold(before, after, (first, second), name)
         sizes = before.peak_bytes(first), after.peak_bytes(second)
         if all(sizes):
@@ -120,25 +124,64 @@ def _local(before: Measured, after: Measured) -> Iterator[Planned]:
 
 
 def _speed(before: Measured, after: Measured, labels: tuple[str, str], name: str, edits: Sequence[str]) -> Planned:
-    sides = [
-        np.log(report.relative_seconds(label, edits)) for report, label in zip((before, after), labels, strict=True)
-    ]
+    """The fastest round of each edit: what else a machine does only adds, and rounds are minutes apart.
+
+    Told when it shows in seconds and in units of the yardstick: another load on the machine shows in one of them.
+    """
+    sides = _fastest(before, after, labels, TOTAL, edits)
+    faster = _yardsticks(before, after)
 
     def at(level: float) -> Change:
-        found = difference(sides[0], sides[1], typical, level, RESAMPLES)
-        return _ratio("time of an edit", name, found, SPEED_MARGIN)
+        found = difference(*sides, mean, level, RESAMPLES)
+        return _ratio("time of an edit", name, _both(found, faster), SPEED_MARGIN)
 
     return at
 
 
-def _cold(before: Measured, after: Measured, labels: tuple[str, str], name: str) -> Planned:
-    sides = [
-        np.log(report.cold_seconds(label, "first_edit", relative=True)).T
-        for report, label in zip((before, after), labels, strict=True)
-    ]
+def _processor(before: Measured, after: Measured, labels: tuple[str, str], name: str, edits: Sequence[str]) -> Planned:
+    sides = _fastest(before, after, labels, PROCESSOR, edits)
     return lambda level: _ratio(
-        "cold start to the first edit", name, apart(sides[0], sides[1], typical, level, RESAMPLES), COLD_MARGIN
+        "processor time of an edit", name, difference(*sides, mean, level, RESAMPLES), PROCESSOR_MARGIN
     )
+
+
+def _fastest(
+    before: Measured, after: Measured, labels: tuple[str, str], what: str, edits: Sequence[str]
+) -> tuple[Numbers, Numbers]:
+    """Logarithms of the seconds of both sides, (1, edits)."""
+    first, second = (
+        np.log(report.seconds(label, what, edits).min(0, keepdims=True))
+        for report, label in zip((before, after), labels, strict=True)
+    )
+    return first, second
+
+
+def _yardsticks(before: Measured, after: Measured) -> float:
+    """Logarithm of how much faster the machine was at the second report."""
+    return float(np.log(before.yardstick_seconds) - np.log(after.yardstick_seconds))
+
+
+def _both(found: Interval, faster: float) -> Interval:
+    """Return the interval that covers the seconds and the units of the yardstick."""
+    low, high = sorted((0.0, faster))
+    return Interval(value=found.value, low=found.low + low, high=found.high + high)
+
+
+def _cold(before: Measured, after: Measured, labels: tuple[str, str], name: str) -> Planned:
+    """From the fastest after over the slowest before, to the opposite: starts are too few for anything finer.
+
+    Of five and five of one kind, all of one side are faster in less than one case of a hundred.
+    """
+    first, second = (
+        np.log(report.cold_seconds(label, "first_edit")) for report, label in zip((before, after), labels, strict=True)
+    )
+    found = Interval(
+        value=float(np.median(second) - np.median(first)),
+        low=float(second.min() - first.max()),
+        high=float(second.max() - first.min()),
+    )
+    both = _both(found, _yardsticks(before, after))
+    return lambda level: _ratio("cold start to the first edit", name, both, COLD_MARGIN)
 
 
 def _memory(name: str, sizes: Sequence[int | None]) -> Planned:

@@ -58,7 +58,7 @@ class Address:
 
 def edit(address: Address, photo: bytes, instruction: str, model: str, key: str | None) -> Answer:
     """Ask for an edit and read all of the answer; status 0 when there was none."""
-    body, headers = _form(photo, {"instructions": instruction, "model": model, "output_format": "jpeg"})
+    body, headers = form(photo, instructions=instruction, model=model, output_format="jpeg")
     if key:
         headers["Authorization"] = f"Bearer {key}"
     connection = address.connection()
@@ -100,7 +100,8 @@ def machine(address: Address) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _form(photo: bytes, fields: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+def form(photo: bytes, **fields: str) -> tuple[bytes, dict[str, str]]:
+    """Return the body and the headers of a form with a photo."""
     boundary = uuid.uuid4().hex
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()

@@ -16,8 +16,8 @@ from edge_runtime.errors import OptionError
 FORMAT_VERSION: Final = 1
 FILE: Final = "report.json"
 TOTAL: Final = "total"
-_NEIGHBOURS: Final = 2
-"""Readings of the yardstick on each side that are looked at together: one alone is as noisy as an edit."""
+PROCESSOR: Final = "processor"
+"""Not a stage: processor time of all threads, where the system tells it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +78,20 @@ class Measured:
         names = [name for name in (edits if edits is not None else self.timed)]
         rows = [[_of(entries[name], label, stage) for name in names] for entries in rounds]
         found = np.array(rows, np.float64).reshape(len(rows), len(names))
-        return found if stage == TOTAL else found[:, (found > 0.0).all(0)]
+        return found if stage in (TOTAL, PROCESSOR) else found[:, (found > 0.0).all(0)]
 
-    def relative_seconds(self, label: str, edits: Sequence[str]) -> Numbers:
-        """Return the same in units of the yardstick at the time, of whole edits."""
-        standards = self._standards()
-        standard = [[standards[id(entries[name])] for name in edits] for entries in self._rounds()]
-        return self.seconds(label, edits=edits) / np.array(standard, np.float64)
+    @property
+    def yardstick_seconds(self) -> float:
+        """Return how long the yardstick took when the machine was least disturbed; 1 when it was never laid on."""
+        readings = [float(entry["yardstick"]) for entry in (*self.times, *self.cold)]
+        return float(np.percentile(readings, 10)) if readings else 1.0
+
+    @property
+    def processor_known(self) -> bool:
+        """Tell whether the processor time of every edit was measured."""
+        return bool(self.times) and all(
+            model[PROCESSOR] is not None for entry in self.times for model in entry["models"].values()
+        )
 
     @property
     def timed(self) -> list[str]:
@@ -92,10 +99,9 @@ class Measured:
         rounds = self._rounds()
         return [name for name in rounds[0] if all(name in entries for entries in rounds)] if rounds else []
 
-    def cold_seconds(self, label: str, what: str, relative: bool = False) -> Numbers:
+    def cold_seconds(self, label: str, what: str) -> Numbers:
         """Return seconds from the start of a process, (1, starts): until it is `opened` or the `first_edit` is done."""
-        found = [entry["models"][label][what] / (entry["yardstick"] if relative else 1.0) for entry in self.cold]
-        return np.array([found], np.float64)
+        return np.array([[entry["models"][label][what] for entry in self.cold]], np.float64)
 
     def peak_bytes(self, label: str) -> int | None:
         """Return the most memory that the model's process held; None where the system doesn't say."""
@@ -130,14 +136,6 @@ class Measured:
         whole = [entries for entries in ordered if len(entries) == self.settings["edits"]]
         return whole or ordered[:1]
 
-    def _standards(self) -> dict[int, float]:
-        """The yardstick at each entry: the median of its neighbours in time."""
-        readings = [float(entry["yardstick"]) for entry in self.times]
-        return {
-            id(entry): float(np.median(readings[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS + 1]))
-            for place, entry in enumerate(self.times)
-        }
-
 
 def metric_of(name: str, metrics: Mapping[str, Any]) -> str:
     """Return which metric gave a figure: `ssim_parent` is of `ssim`, `ms_ssim_parent` of `ms_ssim`."""
@@ -150,4 +148,4 @@ def _place(name: str, metrics: Mapping[str, Any]) -> int:
 
 def _of(entry: Mapping[str, Any], label: str, stage: str) -> float:
     measured = entry["models"][label]
-    return float(measured[TOTAL] if stage == TOTAL else measured["stages"].get(stage, 0.0))
+    return float(measured[stage] if stage in (TOTAL, PROCESSOR) else measured["stages"].get(stage, 0.0))

@@ -45,7 +45,8 @@ def headlines(measured: Measured) -> list[str]:
         f"{len(measured.cases)} of {suite['cases']} cases of {suite['name']} version {suite['version']} ({scenarios} "
         f"scenarios) on {len(measured.photos)} photographs, long side up to {measured.settings['side']} px.",
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 1e9:.0f} GB, "
-        f"{machine['system']}, Python {machine['python']}, {versions}, {machine['began']}, load at the start {machine['load_at_start']}.",
+        f"{machine['system']}, Python {machine['python']}, {versions}, {machine['began']}, load at the start "
+        f"{machine['load_at_start']}.",
     ]
 
 

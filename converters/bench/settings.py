@@ -69,7 +69,8 @@ def contenders(models: Sequence[str], parent: Path | None) -> tuple[Contender, .
     """
     named = [_named(text) for text in models]
     paths = [artifact_folder(text) for _, text in named]
-    plain = iter(unique_names([path for (label, text), path in zip(named, paths, strict=True) if not label]))
+    folders = [path for (label, text), path in zip(named, paths, strict=True) if not label and text != DEFAULT_MODEL]
+    plain = iter(unique_names(folders) if folders else ())
     labels = [label or (text if text == DEFAULT_MODEL else next(plain)) for label, text in named]
     labels = [label.replace("/", "-") for label in labels]
     if len(set(labels)) < len(labels):

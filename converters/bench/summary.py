@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from converters.bench.intervals import Interval, Numbers, Statistic, bootstrap, mean, percentile, typical
-from converters.bench.measured import TOTAL, Measured
+from converters.bench.measured import PROCESSOR, TOTAL, Measured
 
 STATISTICS: Final[Mapping[str, Statistic]] = {
     "mean": mean, "p50": percentile(50), "p95": percentile(95), "p99": percentile(99),
@@ -38,7 +38,8 @@ def summary(measured: Measured) -> dict[str, Any]:
     """Return all figures as JSON."""
     return {
         "speed": {label: _speed(measured, label) for label in measured.labels if measured.timed},
-        "ratios": _ratios(measured),
+        "ratios": _ratios(measured, TOTAL),
+        "processor_ratios": _ratios(measured, PROCESSOR) if measured.processor_known else {},
         "cold": {label: _cold(measured, label) for label in measured.labels if measured.cold},
         "peak_bytes": {label: measured.peak_bytes(label) for label in measured.labels},
         "quality": {label: _quality(measured, label) for label in measured.labels},
@@ -66,7 +67,7 @@ def latencies(entry: Mapping[str, Any]) -> Numbers:
 
 def _speed(measured: Measured, label: str) -> dict[str, Any]:
     found = {}
-    for stage in (TOTAL, *stages(measured)):
+    for stage in (TOTAL, *stages(measured), *([PROCESSOR] if measured.processor_known else [])):
         seconds = measured.seconds(label, stage)
         if seconds.size:
             found[stage] = {
@@ -76,13 +77,15 @@ def _speed(measured: Measured, label: str) -> dict[str, Any]:
     return found
 
 
-def _ratios(measured: Measured) -> dict[str, Any]:
+def _ratios(measured: Measured, what: str) -> dict[str, Any]:
     """Seconds of each model over those of the first, edit by edit: the mean ratio is a geometric one."""
     if not measured.timed:
         return {}
     first, *others = measured.labels
-    standard = np.log(measured.seconds(first))
-    return {label: _exponential(bootstrap(np.log(measured.seconds(label)) - standard, typical)) for label in others}
+    standard = np.log(measured.seconds(first, what))
+    return {
+        label: _exponential(bootstrap(np.log(measured.seconds(label, what)) - standard, typical)) for label in others
+    }
 
 
 def _exponential(found: Interval) -> dict[str, float]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from converters.bench.measured import TOTAL, Measured
+from converters.bench.measured import PROCESSOR, TOTAL, Measured
 from converters.bench.summary import STATISTICS, stages
 
 MEANINGS: Final = {
@@ -44,14 +44,27 @@ def _overview(measured: Measured, summary: Mapping[str, Any]) -> Table:
         label = model["label"]
         speed = summary["speed"].get(label, {}).get(TOTAL)
         times = [_ms(speed[name]) if speed else "" for name in STATISTICS]
-        ratio = summary["ratios"].get(label)
+        used = summary["speed"].get(label, {}).get(PROCESSOR)
+        first = label == measured.labels[0]
+        ratios = [
+            "1" if first else _interval(found[label], 3) if label in found else ""
+            for found in (summary["ratios"], summary["processor_ratios"])
+        ]
         peak = summary["peak_bytes"][label]
         rows.append([
             label, f"{model['family']} {model['recipe']} {model['target']}", f"{model['bytes'] / 1e6:.1f}", *times,
-            "1" if label == measured.labels[0] else _interval(ratio, 3) if ratio else "",
-            "" if peak is None else f"{peak / 1e6:.0f}",
+            _ms(used["mean"]) if used else "", *ratios, "" if peak is None else f"{peak / 1e6:.0f}",
         ])  # fmt: skip
-    header = ["model", "what", "MB", *(f"{name} ms" for name in STATISTICS), "time, ratio to the first", "peak MB"]
+    header = [
+        "model",
+        "what",
+        "MB",
+        *(f"{name} ms" for name in STATISTICS),
+        "processor ms",
+        "time, ratio",
+        "processor, ratio",
+        "peak MB",
+    ]
     return Table(title="Speed and size", header=header, rows=rows, notes=_speed_notes(measured))
 
 
@@ -62,7 +75,8 @@ def _speed_notes(measured: Measured) -> list[str]:
     return [
         f"{len(measured.timed)} edits in {rounds} round{'s' * (rounds != 1)}, each model in a process of its own, the "
         "models taking turns on every edit; photo and result as JPEG or PNG, decoding and encoding included. "
-        "Brackets: 95 % intervals, over rounds and edits."
+        "Brackets: 95 % intervals, over rounds and edits. Ratios are to the first model, edit by edit. Processor: mean "
+        "time of all threads, waiting left out; it changes little with what else the machine does."
     ]
 
 
