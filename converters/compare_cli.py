@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from converters.columns import aligned
 from converters.progress import Countdown
 from edge_runtime.errors import OptionError
 
@@ -61,9 +62,9 @@ def compare(
         click.echo(json.dumps({"artifacts": [asdict(s) for s in sides], "pairs": [asdict(p) for p in pairs]}, indent=2))
         return
     click.echo(f"{len(suite.photos)} photographs, {len(suite.instructions)} instructions\n")
-    click.echo(f"{_table(_pair_rows(pairs))}\n")
-    click.echo(f"{_table(_size_rows(sides))}\n")
-    click.echo(_table(_small_rows(sides)))
+    click.echo(f"{aligned(_pair_rows(pairs))}\n")
+    click.echo(f"{aligned(_size_rows(sides))}\n")
+    click.echo(aligned(_small_rows(sides)))
 
 
 def _pair_rows(pairs: Sequence[Pair]) -> list[list[str]]:
@@ -88,9 +89,3 @@ def _small_rows(sides: Sequence[Side]) -> list[list[str]]:
             share = size / (FLOAT_BYTES * parameters)
             rows.append([side.name, precision, f"{parameters:,}", f"{size:,}", f"{share:.3f}"])
     return rows
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from converters.columns import aligned
+
 if TYPE_CHECKING:
     from converters.bench.diff import Change
 
@@ -51,11 +53,7 @@ def diff(before: Path, after: Path, as_json: bool, all_of_them: bool, check: boo
 
 def _table(changes: Sequence[Change]) -> str:
     header = ["verdict", "model", "what", "change", "interval", "of no account up to"]
-    rows = [header, *(_row(change) for change in changes)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return aligned([header, *(_row(change) for change in changes)])
 
 
 def _row(change: Change) -> list[str]:

@@ -26,10 +26,12 @@ STAGES: Final = (
     "paint",
     "encode",
 )
-KEPT_UP: Final = 0.95
-"""Of the arrivals: a node that does fewer falls behind."""
+MOST_REFUSED: Final = 0.01
+"""Of the arrivals: a node that refuses more, or fails at more, doesn't keep up."""
 
-LEAST_REFUSED: Final = 0.01
+MOST_GROWTH: Final = 0.05
+"""Of the time: one whose queue grows by more from the first third of the arrivals to the last falls behind."""
+
 BLOCKS: Final = 10
 """Pieces of time that the arrivals at a rate are cut into: neighbours wait in one queue and aren't independent."""
 
@@ -129,15 +131,23 @@ def _rate(entry: Mapping[str, Any]) -> dict[str, Any]:
     done = sum(arrival["status"] == 200 for arrival in arrivals)
     refused = sum(arrival["status"] == 503 for arrival in arrivals)
     seconds = latencies(entry)
-    throughput, offered = done / entry["seconds"], len(arrivals) / entry["seconds"]
     return {
         "rate": entry["rate"], "arrivals": len(arrivals), "done": done, "refused": refused,
-        "failed": len(arrivals) - done - refused, "throughput": throughput,
+        "failed": len(arrivals) - done - refused, "throughput": done / entry["seconds"],
         "late_p95": float(np.percentile([arrival["late"] for arrival in arrivals] or [0.0], 95)),
         "retry_p50": float(np.median([a["retry_seconds"] for a in arrivals if a["status"] == 503] or [0.0])),
-        "keeps_up": throughput >= KEPT_UP * offered and refused <= LEAST_REFUSED * len(arrivals),
+        "keeps_up": len(arrivals) - done <= MOST_REFUSED * len(arrivals) and _growth(arrivals) <= MOST_GROWTH,
         **{name: bootstrap(seconds, statistic).to_json() for name, statistic in STATISTICS.items() if seconds.size},
     }  # fmt: skip
+
+
+def _growth(arrivals: Sequence[Mapping[str, Any]]) -> float:
+    """How much longer the last third waits than the first, as a share of the time in which they arrived."""
+    seconds = [arrival["seconds"] for arrival in arrivals]
+    third = len(seconds) // 3
+    if not third:
+        return 0.0
+    return float(np.median(seconds[-third:]) - np.median(seconds[:third])) / float(arrivals[-1]["due"])
 
 
 def _saturation(rates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
