@@ -40,9 +40,9 @@ class OpenLoop:
         """Warm the node up and go through the rates, slow ones first; raises OptionError when it takes no edits."""
         done = {rate for (rate,) in self.journal.keys("rate", "rate")}
         address = Address.parse(self.node.url)
-        http_client.machine(address)
         left = [rate for rate in sorted(self.node.rates) if rate not in done]
         if left:
+            http_client.reach(address)
             self._warm_up(address)
         for rate in left:
             arrivals, seconds = self._at(address, rate)

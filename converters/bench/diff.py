@@ -139,10 +139,15 @@ def _speed(before: Measured, after: Measured, labels: tuple[str, str], name: str
 
 
 def _processor(before: Measured, after: Measured, labels: tuple[str, str], name: str, edits: Sequence[str]) -> Planned:
+    """Likewise: processor time grows too, though less, when others share caches and cores."""
     sides = _fastest(before, after, labels, PROCESSOR, edits)
-    return lambda level: _ratio(
-        "processor time of an edit", name, difference(*sides, mean, level, RESAMPLES), PROCESSOR_MARGIN
-    )
+    faster = _yardsticks(before, after, PROCESSOR)
+
+    def at(level: float) -> Change:
+        found = difference(*sides, mean, level, RESAMPLES)
+        return _ratio("processor time of an edit", name, _both(found, faster), PROCESSOR_MARGIN)
+
+    return at
 
 
 def _fastest(
@@ -156,9 +161,9 @@ def _fastest(
     return first, second
 
 
-def _yardsticks(before: Measured, after: Measured) -> float:
+def _yardsticks(before: Measured, after: Measured, what: str = TOTAL) -> float:
     """Logarithm of how much faster the machine was at the second report."""
-    return float(np.log(before.yardstick_seconds) - np.log(after.yardstick_seconds))
+    return float(np.log(before.yardstick(what)) - np.log(after.yardstick(what)))
 
 
 def _both(found: Interval, faster: float) -> Interval:

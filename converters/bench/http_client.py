@@ -7,7 +7,7 @@ import json
 import ssl
 import uuid
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from edge_runtime.errors import OptionError
@@ -75,13 +75,13 @@ def edit(address: Address, photo: bytes, instruction: str, model: str, key: str 
     return Answer(status=answer.status, code=_code(content), retry_seconds=_seconds(answer.headers.get("Retry-After")))
 
 
-def machine(address: Address) -> dict[str, Any]:
-    """Return what a node tells of itself without a key, to be kept with the figures; raises OptionError without one."""
+def reach(address: Address) -> None:
+    """Raise OptionError unless a node answers there, and is well."""
     connection = address.connection()
     try:
         connection.request("GET", f"{address.prefix}/healthz")
         answer = connection.getresponse()
-        content = answer.read()
+        answer.read()
     except (OSError, http.client.HTTPException) as error:
         raise OptionError(
             "the node can't be reached",
@@ -93,11 +93,6 @@ def machine(address: Address) -> dict[str, Any]:
         connection.close()
     if answer.status != http.client.OK:
         raise OptionError("this is no node, or it is ill", got=f"GET /healthz answered {answer.status}", param="url")
-    try:
-        told = json.loads(content)
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def form(photo: bytes, **fields: str) -> tuple[bytes, dict[str, str]]:

@@ -96,7 +96,7 @@ class Local:
                 order = chooser.sample(list(models), len(models))
                 if (turn, edit.name) in done:
                     continue
-                request, standard = _request(edit), yardstick.seconds()
+                request, standard = _request(edit), yardstick.read()
                 measured = {label: _timed(models[label], request) for label in order}
                 self.journal.add(
                     {"kind": "time", "round": turn, "edit": edit.name, "yardstick": standard, "models": measured}
@@ -122,7 +122,7 @@ class Local:
             order = random.Random(f"{self.settings.seed} cold {number}").sample(
                 self.settings.contenders, len(self.settings.contenders)
             )
-            standard = sorted(yardstick.seconds() for _ in range(3))[1]
+            standard = yardstick.read()
             seconds = {contender.label: _cold(contender, edit) for contender in order}
             self.journal.add({"kind": "cold", "number": number, "yardstick": standard, "models": seconds})
         self.report("cold starts", self.settings.cold_starts, self.settings.cold_starts)

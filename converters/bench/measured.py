@@ -80,10 +80,9 @@ class Measured:
         found = np.array(rows, np.float64).reshape(len(rows), len(names))
         return found if stage in (TOTAL, PROCESSOR) else found[:, (found > 0.0).all(0)]
 
-    @property
-    def yardstick_seconds(self) -> float:
-        """Return how long the yardstick took when the machine was least disturbed; 1 when it was never laid on."""
-        readings = [float(entry["yardstick"]) for entry in (*self.times, *self.cold)]
+    def yardstick(self, what: str = TOTAL) -> float:
+        """Return how long the yardstick took when the machine was little disturbed; 1 when it was never laid on."""
+        readings = [float(entry["yardstick"][what]) for entry in (*self.times, *self.cold)]
         return float(np.percentile(readings, 10)) if readings else 1.0
 
     @property
