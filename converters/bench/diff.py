@@ -24,6 +24,8 @@ ERROR: Final = 0.05
 RESAMPLES: Final = 10_000
 SPEED_MARGIN: Final = 0.08
 PROCESSOR_MARGIN: Final = 0.06
+BESIDE_MARGIN: Final = 0.05
+PROCESSOR_BESIDE_MARGIN: Final = 0.03
 COLD_MARGIN: Final = 0.2
 LEAST_COLD_STARTS: Final = 5
 MEMORY_MARGIN: Final = 0.1
@@ -112,8 +114,13 @@ def _local(before: Measured, after: Measured) -> Iterator[Planned]:
         edits = [edit for edit in before.timed if edit in set(after.timed)]
         if edits:
             yield _speed(before, after, (first, second), name, edits)
-            if before.processor_known and after.processor_known:
+            known = before.processor_known and after.processor_known
+            if known:
                 yield _processor(before, after, (first, second), name, edits)
+            if first == second != before.labels[0] == after.labels[0]:
+                yield _beside(before, after, first, TOTAL, edits)
+                if known:
+                    yield _beside(before, after, first, PROCESSOR, edits)
         if min(len(before.cold), len(after.cold)) >= LEAST_COLD_STARTS:
             yield _cold(before, after, (first, second), name)
         sizes = before.peak_bytes(first), after.peak_bytes(second)
@@ -146,6 +153,20 @@ def _processor(before: Measured, after: Measured, labels: tuple[str, str], name:
     def at(level: float) -> Change:
         found = difference(*sides, mean, level, RESAMPLES)
         return _ratio("processor time of an edit", name, _both(found, faster), PROCESSOR_MARGIN)
+
+    return at
+
+
+def _beside(before: Measured, after: Measured, label: str, what: str, edits: Sequence[str]) -> Planned:
+    """Relative to the first model, which took turns with this one: whatever slowed the machine slowed both."""
+    control = before.labels[0]
+    model = _fastest(before, after, (label, label), what, edits)
+    other = _fastest(before, after, (control, control), what, edits)
+    word, margin = ("time", BESIDE_MARGIN) if what == TOTAL else ("processor time", PROCESSOR_BESIDE_MARGIN)
+
+    def at(level: float) -> Change:
+        found = difference(model[0] - other[0], model[1] - other[1], mean, level, RESAMPLES)
+        return _ratio(f"{word} beside {control}", label, found, margin)
 
     return at
 

@@ -16,7 +16,7 @@ from converters.bench.measured import Measured
 from converters.bench.suite import load
 from edge_runtime.errors import OptionError
 
-EDITS = 12
+EDITS = 16
 SLOWER = 0.2
 DECIBELS = 0.5
 NOISE = 4.0
@@ -25,11 +25,11 @@ NOISE = 4.0
 
 @pytest.fixture
 def measured(tmp_path, photos) -> Callable[..., Measured]:
-    """Bench two models, `speed` and `quality`; the first is the float parent of the other too."""
+    """Bench two models in turns. `speed` is the float parent of `quality` too, whose time never changes."""
 
     def run(name: str, speed: Path, quality: Path) -> Measured:
-        models = settings.contenders([f"speed={speed}", f"quality={quality}"], speed)
-        wanted = settings.Settings(contenders=models, edits=EDITS, side=224, rounds=4, cold_starts=0)
+        models = settings.contenders([f"quality={quality}", f"speed={speed}"], speed)
+        wanted = settings.Settings(contenders=models, edits=EDITS, side=224, rounds=5, cold_starts=0)
         bench = Bench(settings=wanted, suite=load(), photos=photos, folder=tmp_path / f"report-{name}")
         return bench.run(lambda *_: None, resume=False)
 
@@ -48,7 +48,7 @@ def told(before: Measured, after: Measured) -> dict[tuple[str, str], Verdict]:
 def test_planted_changes_are_told_and_a_second_run_shows_none(altered, measured, tmp_path) -> None:
     """A fifth more work, and as much more noise as makes half a decibel, both by artifacts that really do it.
 
-    On a machine that does other things seconds alone may be too uncertain; then processor time tells it.
+    On a machine that does other things seconds alone are too uncertain; those beside another model's are not.
     """
     plain, slow = altered("plain"), altered("slow", slower=SLOWER)
     noisy, noisier = altered("noisy", noise=NOISE), altered("noisier", noise=NOISE * 10 ** (DECIBELS / 20))
@@ -57,11 +57,11 @@ def test_planted_changes_are_told_and_a_second_run_shows_none(altered, measured,
     assert told(first, again) == {}
     worse = told(first, changed)
     assert {*worse.values()} == {Verdict.WORSE}
-    assert {("speed", "processor time of an edit"), ("quality", "psnr_parent")} <= {*worse}
-    assert {what for model, what in worse if model == "speed"} <= {"time of an edit", "processor time of an edit"}
+    assert {("speed", "processor time beside quality"), ("quality", "psnr_parent")} <= {*worse}
+    assert all("time" in what for model, what in worse if model == "speed")
     assert {*told(changed, first).values()} == {Verdict.BETTER}
     changes = {(change.model, change.what): change.change.value for change in compare(first, changed)}
-    assert 1.08 < changes["speed", "processor time of an edit"] < 1.3
+    assert 1.08 < changes["speed", "processor time beside quality"] < 1.3
     assert changes["quality", "psnr_parent"] == pytest.approx(-DECIBELS, abs=0.12)
 
     def shown(*names: str) -> click.testing.Result:
@@ -70,7 +70,7 @@ def test_planted_changes_are_told_and_a_second_run_shows_none(altered, measured,
 
     assert shown("a", "c").exit_code == 1 and "psnr_parent" in shown("a", "c").stdout
     assert shown("a", "b").exit_code == 0 and "0 worse, 0 better" in shown("a", "b").stdout
-    assert pairs(first, changed) == [("speed", "speed"), ("quality", "quality")]
+    assert pairs(first, changed) == [("quality", "quality"), ("speed", "speed")]
 
 
 def test_what_is_no_report_is_refused(tmp_path) -> None:
