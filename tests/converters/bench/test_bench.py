@@ -104,7 +104,7 @@ def test_a_folder_with_a_report_is_left_alone(report, photos) -> None:
 
 def test_ctrl_c_keeps_what_was_measured_and_resume_goes_on(tmp_path) -> None:
     folder = tmp_path / "report"
-    options = ("--model", "nano-banana", "--edits", 4, "--rounds", 60, "--cold-starts", 0, "--side", 128, "--count", 2)
+    options = ("--model", "nano-banana", "--edits", 4, "--rounds", 30, "--cold-starts", 0, "--side", 128, "--count", 2)
     command = [*program(), "bench", *map(str, (*options, "-o", folder))]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     journal = folder / "samples.jsonl"
@@ -115,7 +115,7 @@ def test_ctrl_c_keeps_what_was_measured_and_resume_goes_on(tmp_path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and "--resume" in said, said
     stopped = Measured.read(folder)
-    assert not stopped.finished and len(stopped.quality) == 4 and 0 < len(stopped.times) < 240
+    assert not stopped.finished and len(stopped.quality) == 4 and 0 < len(stopped.times) < 120
     assert "Unfinished" in (folder / "report.html").read_text(encoding="utf-8")
 
     with journal.open("a", encoding="utf-8") as file:
@@ -123,7 +123,7 @@ def test_ctrl_c_keeps_what_was_measured_and_resume_goes_on(tmp_path) -> None:
     done = nanoedge(*options, "-o", folder, "--resume")
     assert done.returncode == 0, done.stderr
     finished = Measured.read(folder)
-    assert finished.finished and len(finished.times) == 240
+    assert finished.finished and len(finished.times) == 120
     assert [*finished.times[: len(stopped.times)]] == [*stopped.times]
 
 
