@@ -11,6 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -26,6 +29,23 @@ from edge_runtime.machine import Machine
 
 RESTORED_PIXELS = 256
 """Side of the photographs that CBM3D runs on too: it takes a minute for one of 512."""
+
+
+# so that it takes minutes; every scenario has its turn
+BENCHED = ("--edits", "22", "--rounds", "3", "--side", "512", "--rate", "1,2,4", "--seconds", "25")
+
+
+def benched(models: dict[str, Path]) -> str:
+    """Return what `nanoedge bench` reports of the artifacts, and of a node that is started for it."""
+    with tempfile.TemporaryDirectory() as folder, node.started() as served:
+        report = Path(folder) / "report"
+        command = [sys.executable, "-m", "edge_runtime.cli", "bench", *BENCHED, "-o", str(report)]
+        for label, path in models.items():
+            command += ["--model", f"{label}={path}"]
+        address = f"http://127.0.0.1:{served.port}"
+        subprocess.run([*command, "--url", address], check=True, stdout=subprocess.DEVNULL)
+        text = (report / "report.md").read_text(encoding="utf-8")
+    return text.partition("\n\n")[2].replace("## ", "### ").strip()
 
 
 def machine() -> str:
@@ -88,6 +108,9 @@ def main() -> None:
         "Automatic corrections": ("Planted damage on photographs held out from training: mean CIEDE2000 / PSNR to the "
                                   "original.", lambda: _with(options.data, "photos", lambda: corrections.report(
                                       corrections.of_artifact(int8), corrections.held_out(options.data, 24)))),
+        "nanoedge bench": (f"`nanoedge bench {' '.join(BENCHED)}` and the three artifacts by `--model`, see "
+                           "[bench.md](bench.md); the node is the embedded artifact on the same machine.",
+                           lambda: benched({"fp32": fp32, "int8": int8, "int4": int4})),
         "Sizes": ("", lambda: sizes(recipes)),
         "Peers": ("What else one would pick for parts of this, on the same photographs in one run: ratios of time with "
                   "95 % intervals, above 1 where the peer takes longer. "

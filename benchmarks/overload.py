@@ -32,8 +32,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.node import BACKGROUND_EDIT, Node, started
-from benchmarks.preview import form
 from benchmarks.table import jpeg, markdown, photographs
+from converters.bench.http_client import form
 from edge_runtime.editor import EMBEDDED
 
 _LANES = 3

@@ -14,7 +14,6 @@ import json
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +23,7 @@ import numpy as np
 
 from benchmarks.node import started
 from benchmarks.table import jpeg, markdown, photographs
+from converters.bench.http_client import form
 
 WISHES = ("warmer, and put a hat on", "black and white, add a red balloon", "replace the sky with a starry night")
 
@@ -49,18 +49,6 @@ def central(seconds: float, picture: bytes) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/v1"
         server.shutdown()
-
-
-def form(photo: bytes, **fields: str) -> tuple[bytes, dict[str, str]]:
-    """Return the body and the headers of a form with a photo."""
-    boundary = uuid.uuid4().hex
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-        for name, value in fields.items()
-    ]
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'.encode()
-    body = b"".join([*parts, head, photo, f"\r\n--{boundary}--\r\n".encode()])
-    return body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
 
 
 def streamed(port: int, photo: bytes, prompt: str) -> dict[str, float]:

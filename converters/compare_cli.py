@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from converters.text_table import aligned
+from converters.columns import aligned
+from converters.progress import Countdown
 from edge_runtime.errors import OptionError
-from edge_runtime.progress import duration
 
 if TYPE_CHECKING:
     from converters.compare import Pair, Side
 
 PHOTOS: Final = 20
-SECONDS_BETWEEN_LINES: Final = 5.0
 FLOAT_BYTES: Final = 4
 
 
@@ -58,7 +57,7 @@ def compare(
     from converters import compare as comparison
 
     suite = comparison.load_suite(photos, instructions, count)
-    sides, pairs = comparison.compare(artifacts, suite, _Progress(), served)
+    sides, pairs = comparison.compare(artifacts, suite, partial(Countdown(), "edit"), served)
     if as_json:
         click.echo(json.dumps({"artifacts": [asdict(s) for s in sides], "pairs": [asdict(p) for p in pairs]}, indent=2))
         return
@@ -66,20 +65,6 @@ def compare(
     click.echo(f"{aligned(_pair_rows(pairs))}\n")
     click.echo(f"{aligned(_size_rows(sides))}\n")
     click.echo(aligned(_small_rows(sides)))
-
-
-class _Progress:
-    """Says now and then how far it is."""
-
-    def __init__(self) -> None:
-        self._started = self._said = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if 0 < done < total and now - self._said >= SECONDS_BETWEEN_LINES:
-            self._said = now
-            left = (now - self._started) / done * (total - done)
-            click.echo(f"edit {done} of {total}, {duration(left)} left", err=True)
 
 
 def _pair_rows(pairs: Sequence[Pair]) -> list[list[str]]:

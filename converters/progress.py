@@ -68,3 +68,28 @@ def _count(value: float) -> str:
         if value >= size:
             return f"{value / size:.1f} {letter}"
     return f"{value:.0f}"
+
+
+class Countdown:
+    """Says how far something is, of which it is known how many there are, and how long the rest will take."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty()
+        self._title, self._started, self._said, self._first = "", 0.0, 0.0, 0
+
+    def __call__(self, title: str, done: int, total: int) -> None:
+        """Show that `done` of `total` are done."""
+        now = time.monotonic()
+        if title != self._title:
+            self._title, self._started, self._said, self._first = title, now, now, done
+        pause = SECONDS_BETWEEN_DRAWINGS if self._terminal else SECONDS_BETWEEN_LINES
+        if now - self._said < pause and done < total:
+            return
+        self._said = now
+        left = ""
+        if self._first < done < total:
+            left = f", {duration((now - self._started) / (done - self._first) * (total - done))} left"
+        text = f"{title}: {done} of {total}{left}"
+        self._stream.write(f"\r{text}\x1b[K" + "\n" * (done >= total) if self._terminal else f"{text}\n")
+        self._stream.flush()

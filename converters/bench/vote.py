@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from converters.text_table import aligned
+from converters.columns import aligned
 from edge_runtime.errors import InputError, OptionError
 
 if TYPE_CHECKING:
