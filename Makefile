@@ -8,7 +8,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 DATA ?= data
 
-.PHONY: serve install dev test test-slow test-all lint bench train gallery embed bundles binary test-binary lock clean
+.PHONY: serve install dev test test-slow test-all lint bench train gallery embed bundles binary test-binary clean
 
 serve: $(VENV)/.runtime ## install the runtime (no torch) and serve on http://127.0.0.1:8080
 	$(BIN)/nanoedge serve --host $(HOST) --port $(PORT)

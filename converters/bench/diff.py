@@ -30,6 +30,9 @@ COLD_MARGIN: Final = 0.2
 LEAST_COLD_STARTS: Final = 5
 MEMORY_MARGIN: Final = 0.1
 NODE_MARGIN: Final = 0.15
+LIKE_PACE: Final = 0.1
+"""How far the yardstick's usual time may differ between two reports of a machine that was as busy in both."""
+
 THROUGHPUT_MARGIN: Final = 0.05
 
 
@@ -105,6 +108,12 @@ def doubts(before: Measured, after: Measured) -> list[str]:
             found.append(f"the {name} report is unfinished: what it has is compared")
     if before.settings.get("side") != after.settings.get("side"):
         found.append("the photographs have different sizes")
+    slower = after.pace() / before.pace()
+    if max(slower, 1.0 / slower) > 1.0 + LIKE_PACE:
+        found.append(
+            f"a fixed piece of work took x {slower:.2f} as long in the second report: the machine was not as busy in "
+            "both, and seconds may show a change that is none; what is beside another model holds"
+        )
     return found
 
 

@@ -28,7 +28,8 @@ def diff(before: Path, after: Path, as_json: bool, all_of_them: bool, check: boo
     """Tell what got better or worse from report BEFORE to report AFTER, with intervals.
 
     Models are compared by label; when each report has one only, these two are. A change is told when all of its
-    interval lies beyond what is of no account; two runs of the same thing show one in less than one case of twenty.
+    interval lies beyond what is of no account; two runs of the same thing, on a machine as busy in both, should show
+    one in less than one case of twenty.
     """
     from converters.bench.diff import Verdict, compare, doubts
     from converters.bench.measured import Measured

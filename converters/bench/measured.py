@@ -80,10 +80,14 @@ class Measured:
         found = np.array(rows, np.float64).reshape(len(rows), len(names))
         return found if stage in (TOTAL, PROCESSOR) else found[:, (found > 0.0).all(0)]
 
-    def yardstick(self, what: str = TOTAL) -> float:
+    def yardstick(self, what: str = TOTAL, percentile: float = 10) -> float:
         """Return how long the yardstick took when the machine was little disturbed; 1 when it was never laid on."""
         readings = [float(entry["yardstick"][what]) for entry in (*self.times, *self.cold)]
-        return float(np.percentile(readings, 10)) if readings else 1.0
+        return float(np.percentile(readings, percentile)) if readings else 1.0
+
+    def pace(self) -> float:
+        """Return how long the yardstick usually took: longer the busier the machine was."""
+        return self.yardstick(percentile=50)
 
     @property
     def processor_known(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click.testing
@@ -11,7 +12,7 @@ import pytest
 from converters.bench import settings
 from converters.bench.bench import Bench
 from converters.bench.cli import bench as command
-from converters.bench.diff import Verdict, compare, pairs
+from converters.bench.diff import Verdict, compare, doubts, pairs
 from converters.bench.measured import Measured
 from converters.bench.suite import load
 from edge_runtime.errors import OptionError
@@ -72,6 +73,12 @@ def test_planted_changes_are_told_and_a_second_run_shows_none(altered, measured,
     assert shown("a", "c").exit_code == 1 and "psnr_parent" in shown("a", "c").stdout
     assert "psnr_parent" not in shown("a", "b").stdout and "beside" not in shown("a", "b").stdout
     assert pairs(first, changed) == [("quality", "quality"), ("speed", "speed")]
+    busier = replace(first, times=[{**entry, "yardstick": _longer(entry["yardstick"])} for entry in first.times])
+    assert doubts(first, first) == [] and "x 1.50 as long in the second" in doubts(first, busier)[0]
+
+
+def _longer(readings: dict[str, float]) -> dict[str, float]:
+    return {what: 1.5 * seconds for what, seconds in readings.items()}
 
 
 def test_what_is_no_report_is_refused(tmp_path) -> None:
