@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from typing import Final, Protocol
@@ -20,6 +20,10 @@ from edge_runtime.request import EditRequest, EditResult, Step
 from edge_runtime.route import LocalOffer
 
 Closed = Callable[[], object]
+
+KEPT_PLANS: Final = 256
+"""Of the last instructions: people press the same buttons, and where an edit is done is decided by its plan, which must
+not wait for the edit that runs."""
 
 PAINTED_PIXELS: Final = 1024 * 1024
 """What a model that paints makes unless a size is asked for, about."""
@@ -74,6 +78,8 @@ class Local:
         self._closed, self._next = closed, deque[tuple[LocalEditor | None, Closed]]()
         self._pace, self._lock = Pace(), threading.Lock()
         self._largest_pixels, self._openings, self._is_dismissed = 0, 0, False
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._planning = threading.Lock()
 
     @contextmanager
     def turn(self) -> Generator[LocalEditor, None, None]:
@@ -114,13 +120,27 @@ class Local:
             else:
                 self.editor, self._is_dismissed = following, False
             self._pace, self._largest_pixels, self._openings = Pace(), 0, 0
+            with self._planning:
+                self._plans.clear()
             old.close()
             closed()
 
     def plan(self, instruction: str) -> Plan:
-        """Say what an instruction means; raises PlanError for a model that doesn't work by plans."""
+        """Say what an instruction means; raises PlanError for a model that doesn't work by plans.
+
+        Waits for a running edit, unless the instruction is one of the last `KEPT_PLANS`.
+        """
+        with self._planning:
+            if known := self._plans.get(instruction):
+                self._plans.move_to_end(instruction)
+                return known
         with self.turn() as editor:
-            return editor.plan(instruction)
+            plan = editor.plan(instruction)
+            with self._planning:  # within the turn: a change of the editor forgets the plans
+                self._plans[instruction] = plan
+                while len(self._plans) > KEPT_PLANS:
+                    self._plans.popitem(last=False)
+        return plan
 
     def beyond(self, request: EditRequest) -> float:
         """Return the score of how sure it is that a request wants more than this model can do, 0..1."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from skimage import data
 
 from edge_runtime.errors import OptionError, ProviderError, UnknownModelError
+from edge_runtime.local import Local
 from edge_runtime.machine import Machine
 from edge_runtime.provider import ProviderSettings
 from edge_runtime.remote import Remote
@@ -60,14 +62,46 @@ def test_the_queue_is_looked_at_when_the_wish_is_understood(photo: bytes) -> Non
     service, queue = EditService([editor], [remote()]), NoQueue()
     request = EditRequest(image=photo, instruction="warmer", model=AUTO, fallback=Fallback.ALLOW, deadline_seconds=9)
     assert service.edit(request).model == "nano-banana"
+    unknown = replace(request, instruction="cooler")
     with ThreadPoolExecutor(1) as pool:
         with service._locals["nano-banana"].turn():
-            asked = pool.submit(service.edit, request, queue)
+            asked = pool.submit(service.edit, unknown, queue)
             time.sleep(0.3)
             queue.wait_seconds = 100.0
         with pytest.raises(ProviderError, match="provider central.*can't be connected to"):
             asked.result(20)
     service.close()
+
+
+def test_a_wish_that_is_known_waits_for_no_edit_before_it_goes_elsewhere(photo: bytes) -> None:
+    editor = open_service()._locals["nano-banana"].editor
+    service, queue = EditService([editor], [remote()]), NoQueue()
+    request = EditRequest(image=photo, instruction="warmer", model=AUTO, fallback=Fallback.ALLOW, deadline_seconds=9)
+    assert service.edit(request).model == "nano-banana"
+    queue.wait_seconds = 100.0
+    with ThreadPoolExecutor(1) as pool, service._locals["nano-banana"].turn():
+        asked = pool.submit(service.edit, request, queue)
+        with pytest.raises(ProviderError, match="provider central.*can't be connected to"):
+            asked.result(5)
+    service.close()
+
+
+def test_plans_are_those_of_the_model_that_is_served_and_the_last_ones_only(
+    photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_runtime.local.KEPT_PLANS", 2)
+    first, second = (open_service()._locals["nano-banana"].editor for _ in range(2))
+    local, asked = Local("nano-banana", first), []
+    for name, editor in (("first", first), ("second", second)):
+        plan = editor.plan
+        monkeypatch.setattr(editor, "plan", lambda text, name=name, plan=plan: asked.append((name, text)) or plan(text))
+    assert local.plan("warmer") == local.plan("warmer")
+    local.plan("cooler"), local.plan("warmer"), local.plan("darker"), local.plan("warmer"), local.plan("cooler")
+    assert asked == [("first", text) for text in ("warmer", "cooler", "darker", "cooler")]
+    local.follow(second)
+    local.plan("warmer")
+    assert asked[-1] == ("second", "warmer")
+    second.close()
 
 
 def test_what_may_be_asked_for_depends_on_who_may_do_it(photo: bytes) -> None:
