@@ -23,9 +23,11 @@ from edge_runtime.errors import (
     ModerationError,
     NanoedgeError,
     OptionError,
+    ProviderBusyError,
     ProviderError,
     RouteDeadlineError,
     RouteError,
+    RouteQueueError,
     UnknownModelError,
     UnsureError,
 )
@@ -173,8 +175,9 @@ class EditService:
 
         Nobody else is asked while `record` says that a provider may still deliver.
 
-        Raises the first failure when there is nobody else, ModerationError always: another may not be asked for what
-        one refused. AbandonedError when `abandoned` says that nobody waits any more.
+        Raises the first failure when there is nobody else, but RouteQueueError rather than that another was busy, and
+        ModerationError always: another may not be asked for what one refused. AbandonedError when `abandoned` says that
+        nobody waits any more.
         """
         began = time.monotonic()
         failures: dict[str, str] = {}
@@ -186,6 +189,9 @@ class EditService:
             try:
                 route = self.route(left, queue.wait_seconds, failures, beyond)
             except RouteError as error:
+                # Who keeps no place for anybody can't say when to come back; the queue here can.
+                if isinstance(error, RouteQueueError) and isinstance(first, (BusyError, ProviderBusyError)):
+                    raise error from first
                 raise first or error from error
             try:
                 return replace(self._edited(left, route, queue, abandoned, record), route=route)

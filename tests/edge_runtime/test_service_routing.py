@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from edge_runtime.errors import OptionError, ProviderError, UnknownModelError
+from edge_runtime.errors import OptionError, ProviderError, RouteQueueError, UnknownModelError
 from edge_runtime.local import Local
 from edge_runtime.machine import Machine
 from edge_runtime.provider import ProviderSettings
@@ -21,6 +21,7 @@ from edge_runtime.remote import Remote
 from edge_runtime.request import AUTO, EditRequest, Fallback, Size
 from edge_runtime.service import EditService, open_service
 from edge_runtime.turns import NoQueue
+from tests.providers.origin import Reply, started
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +31,9 @@ def photo() -> bytes:
     return stream.getvalue()
 
 
-def remote(name: str = "central") -> Remote:
+def remote(name: str = "central", url: str = "http://127.0.0.1:9") -> Remote:
     return Remote(ProviderSettings(
-        name=name, kind="openai-compatible", base_url="http://127.0.0.1:9/v1", model="Painter-9", family="umo",
+        name=name, kind="openai-compatible", base_url=f"{url}/v1", model="Painter-9", family="umo",
         options={"mask": "white", "extensions": "yes"},
     ))  # fmt: skip
 
@@ -83,6 +84,19 @@ def test_a_wish_that_is_known_waits_for_no_edit_before_it_goes_elsewhere(photo: 
         asked = pool.submit(service.edit, request, queue)
         with pytest.raises(ProviderError, match="provider central.*can't be connected to"):
             asked.result(5)
+    service.close()
+
+
+def test_who_is_refused_by_a_busy_central_is_told_when_the_queue_here_is_short_enough(photo: bytes) -> None:
+    editor, queue = open_service()._locals["nano-banana"].editor, NoQueue()
+    with started(lambda server, asked: Reply(503, {"error": {}}, {"Retry-After": "1"})) as origin:
+        service = EditService([editor], [remote(url=origin.url)])
+        request = EditRequest(image=photo, instruction="warmer", model=AUTO, fallback=Fallback.ALLOW)
+        assert service.edit(request).model == "nano-banana"
+        queue.wait_seconds = 100.0
+        with pytest.raises(RouteQueueError) as told:
+            service.edit(replace(request, deadline_seconds=9), queue)
+    assert origin.submissions and 91 <= (told.value.retry_after_seconds or 0) <= 100, "not in the second that it said"
     service.close()
 
 
