@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,10 @@ from edge_runtime.artifact import Artifact, write_artifact
 from edge_runtime.editor import EMBEDDED
 
 SIDE = 224
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # What a script starts in the background ignores Ctrl-C, and so does all that it starts: commands under test, here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
