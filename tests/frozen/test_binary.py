@@ -64,7 +64,7 @@ def test_it_has_what_the_source_has(binary: Path) -> None:
     names, of_source = (
         {line.split()[0] for line in text.partition("Commands:")[2].splitlines() if line} for text in (verbs, source)
     )
-    assert of_source - names == {"convert", "compare"} and names < of_source
+    assert of_source - names == {"bench", "compare", "convert"} and names < of_source
 
 
 def test_what_it_lacks_it_explains(binary: Path) -> None:
