@@ -35,6 +35,13 @@ class Contents:
         return len(self.steps)
 
 
+class _Connection(sqlite3.Connection):
+    """Closed when its last holder goes, who needn't say so: stores live as long as the node."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def statements(text: str) -> Step:
     """Return the step that carries out statements, which a semicolon ends."""
 
@@ -55,7 +62,7 @@ def connected(path: Path, contents: Contents) -> sqlite3.Connection:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite's other files take its mode
         connection = sqlite3.connect(
-            path, timeout=contents.wait_seconds, isolation_level=None, check_same_thread=False
+            path, timeout=contents.wait_seconds, isolation_level=None, check_same_thread=False, factory=_Connection
         )
     try:
         with told(contents, path):
