@@ -5,10 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-import uuid
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
+
+from urllib3 import encode_multipart_formdata
 
 from edge_runtime.errors import OptionError
 
@@ -97,14 +98,8 @@ def reach(address: Address) -> None:
 
 def form(photo: bytes, **fields: str) -> tuple[bytes, dict[str, str]]:
     """Return the body and the headers of a form with a photo."""
-    boundary = uuid.uuid4().hex
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-        for name, value in fields.items()
-    ]
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="photo"\r\n\r\n'.encode()
-    body = b"".join([*parts, head, photo, f"\r\n--{boundary}--\r\n".encode()])
-    return body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    body, content_type = encode_multipart_formdata({**fields, "image": ("photo", photo)})
+    return body, {"Content-Type": content_type}
 
 
 def _code(content: bytes) -> str:

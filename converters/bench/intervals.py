@@ -62,8 +62,7 @@ def bootstrap(
     samples: Numbers, statistic: Statistic, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
     """Return the statistic of samples (rounds, edits) with its percentile interval; one sample is its own interval."""
-    drawn = np.concatenate([statistic(block) for block in _drawn(samples, resamples, *_generators(seed))])
-    return interval(float(statistic(samples)), drawn, level)
+    return interval(float(statistic(samples)), _redrawn(samples, statistic, resamples, seed), level)
 
 
 def difference(
@@ -86,9 +85,10 @@ def interval(value: float, drawn: Numbers, level: float) -> Interval:
     return Interval(value=value, low=float(low), high=float(high))
 
 
-def _generators(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
-    """One that draws edits and one that draws rounds."""
-    return np.random.default_rng(seed), np.random.default_rng(seed + 1)
+def _redrawn(samples: Numbers, statistic: Statistic, resamples: int, seed: int) -> Numbers:
+    """The statistic of each resample. One generator draws edits, another one rounds."""
+    edits, rounds = np.random.default_rng(seed), np.random.default_rng(seed + 1)
+    return np.concatenate([statistic(block) for block in _drawn(samples, resamples, edits, rounds)])
 
 
 def _paired(first: Numbers, second: Numbers, resamples: int, seed: int) -> tuple[list[Numbers], list[Numbers]]:
@@ -124,11 +124,5 @@ def apart(
     seed: int = 0,
 ) -> Interval:
     """Return statistic(second) - statistic(first) of samples that have nothing in common, (rounds, edits) each."""
-    sides = [
-        np.concatenate([
-            statistic(block)
-            for block in _drawn(samples, resamples, *_generators(seed + 2 * k))
-        ])
-        for k, samples in enumerate((first, second))
-    ]  # fmt: skip
+    sides = [_redrawn(samples, statistic, resamples, seed + 2 * k) for k, samples in enumerate((first, second))]
     return interval(float(statistic(second) - statistic(first)), sides[1] - sides[0], level)

@@ -23,8 +23,8 @@ from server.keys import Rule
 from server.spending import Spending
 from tests.server.jobs.killing import HTTP, admit, ended, picture, state
 from tests.server.jobs.upstream import WISH, Upstream, beside, was_asked
-from tests.server.small_disk import Disk, small_disk
 from tests.server.started import Started, started_server
+from tests.small_disk import Disk, small_disk
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +16,7 @@ from edge_runtime.store.layout import Store
 from edge_runtime.store.pull import Wish
 from edge_runtime.store.version import Version
 from tests.edge_runtime.store.servers import RegistryHandler, Site, serving
+from tests.small_disk import Disk, small_disk
 
 Maker = Callable[..., Path]
 MODEL_BYTES = 900_000
@@ -89,12 +88,7 @@ def registry() -> Iterator[Site]:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Disk]:
     """A file system of 24 MB, of which a pull leaves 16 free."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("a small file system can be mounted by root alone")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with small_disk(tmp_path / "disk", 24) as mounted:
+        yield mounted

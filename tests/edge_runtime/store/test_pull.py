@@ -23,6 +23,7 @@ from tests.edge_runtime.store.conftest import MODEL_BYTES, Maker
 from tests.edge_runtime.store.servers import Site
 from tests.edge_runtime.test_minisign import KEYS, SIGNATURE
 from tests.program import program
+from tests.small_disk import Disk
 
 PLAIN = SourceOptions(plain_http=True)
 
@@ -196,22 +197,19 @@ def test_too_little_space_is_said_before_anything_is_fetched(
     assert caught.value.code == "disk_full" and all("onnx" not in path for _, path, _ in site.asked)
 
 
-def test_a_disk_that_becomes_full_is_told_and_the_pull_goes_on_later(
-    small_disk: Path, site: Site, made: Maker
-) -> None:
-    store = Store(small_disk / "models")
+@pytest.mark.slow  # it mounts a file system, as root
+def test_a_disk_that_becomes_full_is_told_and_the_pull_goes_on_later(disk: Disk, site: Site, made: Maker) -> None:
+    store = Store(disk.path / "models")
     address = site.add(made())
 
     def fill(done: int, total: int) -> None:
-        if done and not (small_disk / "filler").exists():
-            with (small_disk / "filler").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-                while True:
-                    file.write(bytes(65536))
+        if done and not (disk.path / "ballast").exists():
+            disk.fill()
 
     with pytest.raises(StateError, match=r"disk became full.*free some space and pull again") as caught:
         fetched(store, address, fill)
     assert caught.value.code == "disk_full" and store.versions("toy") == ()
-    (small_disk / "filler").unlink()
+    disk.free()
     pulled = fetched(store, address)
     assert Artifact.open(pulled.version.folder) and pulled.fetched_bytes < MODEL_BYTES + 6000
 
