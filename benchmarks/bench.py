@@ -20,7 +20,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks import agreement, corrections, gier, graphs, language, mask_iou, node, peers, restoration
+from benchmarks import agreement, corrections, cut_outs, gier, graphs, language, mask_iou, node, peers, restoration
 from benchmarks.sibling import say, sibling
 from benchmarks.table import jpeg, markdown, photographs
 from edge_runtime.artifact import Artifact
@@ -134,7 +134,8 @@ def _with(data: Path | None, part: str, measure: Callable[[], str]) -> str:
 
 
 def _masks(data: Path, int8: Path, fp32: Path) -> str:
-    return mask_iou.report({"int8": mask_iou.of_artifact(int8), "fp32": mask_iou.of_artifact(fp32)}, data)
+    found = mask_iou.report({"int8": mask_iou.of_artifact(int8), "fp32": mask_iou.of_artifact(fp32)}, data)
+    return f"{found}\n\nCut-outs at {cut_outs.SIDE_PIXELS} px:\n\n{cut_outs.report({'int8': int8, 'fp32': fp32}, data)}"
 
 
 def _gier(data: Path, int8: Path) -> str:

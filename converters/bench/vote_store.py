@@ -81,7 +81,8 @@ class VoteStore:
         if changed:
             raise InputError(
                 f"these votes were cast on other pictures: {len(changed)} of the report have changed since",
-                got=f"{' by '.join(changed[0])}, for example; votes in {self._file}", hint="name another file with --out",
+                got=f"{' by '.join(changed[0])}, for example; votes in {self._file}",
+                hint="name another file with --out",
             )
         rows = [(*key, digest) for key, digest in given.items()]
         with self._errors(), self._lock, self._connection:  # which commits, or takes all back

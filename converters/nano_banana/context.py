@@ -26,7 +26,7 @@ from converters.nano_banana.constants import (
     WIDE_SHARE,
 )
 from converters.nano_banana.grid import Grid
-from converters.nano_banana.guided_filter import apply_matte, guided_coefficients, stretched
+from converters.nano_banana.guided_filter import apply_matte, guided_coefficients, near_edges, stretched
 from converters.nano_banana.mixing import Amounts, with_looks, with_mixes
 from converters.nano_banana.tone import tone_tables
 
@@ -63,7 +63,7 @@ class Context(nn.Module):
         soft = grid.stretched(mask, guide)
         # decided places become fully opaque or transparent; what lies between is left to the photo's edges
         decided = ((soft - 0.5) * MASK_GAIN + 0.5).clamp(0.0, 1.0)
-        matte = stretched(guided_coefficients(guide, decided, grid))
+        matte = near_edges(stretched(guided_coefficients(guide, decided, grid)), decided, grid)
         refined = apply_matte(guide, matte[:, :3], matte[:, 3:])
         toned = grid.lookup(codes, tone_tables(amounts))
         layers = _layers(toned, region_weights(refined, amounts), amounts, grid)

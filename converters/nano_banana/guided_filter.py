@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from converters.nano_banana.constants import GUIDE_EPSILON, GUIDE_RADIUS
+from converters.nano_banana.constants import EDGE_REACH, GUIDE_EPSILON, GUIDE_RADIUS
 from converters.nano_banana.grid import Grid
 
 
@@ -32,6 +32,22 @@ def guided_coefficients(guide: Tensor, mask: Tensor, grid: Grid) -> Tensor:
 def stretched(matte: Tensor) -> Tensor:
     """Stretch a and b a little, so that safe subject becomes 1 and safe background 0 after clipping."""
     return (matte - matte.new_tensor([0.0, 0.0, 0.0, 0.06]).reshape(1, 4, 1, 1)) / 0.88
+
+
+def near_edges(matte: Tensor, mask: Tensor, grid: Grid) -> Tensor:
+    """Keep a and b (1, 4, h, w) within EDGE_REACH pixels of the edges of the mask (1, 1, h, w); beyond, it is itself.
+
+    A window that touches an edge explains the mask by colours, and colours of the ground that look like the subject
+    get some opacity all over it: wisps beside people in a street.
+    """
+    side = 2 * EDGE_REACH + 1
+    both = torch.cat([mask, 1.0 - mask], 1)
+    highest = functional.max_pool2d(both, side, 1, EDGE_REACH)
+    mixed = grid.settled(highest[:, :1] + highest[:, 1:] - 1.0)
+    padded = functional.pad(mixed, (1, 1, 1, 1), mode="replicate")
+    share = functional.conv2d(padded, padded.new_full((1, 1, 3, 3), 1.0 / 9.0))
+    plain = functional.pad(mask, (0, 0, 0, 0, 3, 0))
+    return plain + share * (matte - plain)
 
 
 def apply_matte(rgb: Tensor, slope: Tensor, offset: Tensor) -> Tensor:

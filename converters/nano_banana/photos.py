@@ -208,12 +208,15 @@ def other_kinds(data: Path) -> tuple[list[Labelled], list[Labelled]]:
 
 def held_out_pictures(data: Path, group: str, side: int) -> Iterator[tuple[str, Pixels]]:
     """Yield name and planes uint8 (5, side, side) of each held-out photograph of a group or of another kind."""
-    if group in HELD_OUT:
-        items = split(listed(data, group), HELD_OUT[group])[1]
-    else:
-        items = [item for item in other_kinds(data)[1] if item.group == group]
-    for item in items:
+    for item in held_out(data, group):
         yield item.photo.name, decode(item, side)
+
+
+def held_out(data: Path, group: str) -> list[Labelled]:
+    """Return the held-out photographs of a group or of another kind."""
+    if group in HELD_OUT:
+        return split(listed(data, group), HELD_OUT[group])[1]
+    return [item for item in other_kinds(data)[1] if item.group == group]
 
 
 def intersection_over_union(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:

@@ -16,7 +16,7 @@ from skimage import data
 from converters.nano_banana.augmentation import Augmenter
 from converters.nano_banana.photos import Pictures
 from converters.nano_banana.train_vision import Run, Settings, learning_rate, mask_loss, mean_iou, side_at, train
-from converters.nano_banana.vision import DenseBlock, Masks, SubjectNet, attached, load, save, start_from
+from converters.nano_banana.vision import DenseBlock, Masks, SubjectNet, attached, filled, load, save, start_from
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,8 @@ def test_masks_of_a_photograph_are_soft_and_of_its_size() -> None:
         mirrored, _ = Masks(net)(photo.flip(2))
     assert subject.shape == skin.shape == (1, 1, 256, 256) and both.shape == (1, 2, 256, 256)
     assert torch.allclose(subject, mirrored.flip(3), atol=1e-5)
-    assert torch.allclose(subject, both[:, :1], atol=1e-5) and (skin <= subject).all()
+    decided = ((filled(both[:, :1]) - 0.5) * 2.5 + 0.5).clamp(0, 1)
+    assert torch.allclose(subject, decided, atol=3e-5) and (skin <= subject).all()
     assert torch.allclose(skin, torch.minimum(both[:, 1:], subject), atol=1e-5)
     assert subject.dtype == skin.dtype == torch.float32 and 0 <= skin.min() < subject.max() <= 1
 
@@ -158,3 +159,32 @@ def test_a_mask_that_is_hardly_sure_stays_as_it_is():
     mask = torch.rand(1, 1, 256, 256) * 0.9
     mask[..., :16, :16] = 0.999
     assert torch.equal(attached(mask), mask)
+
+
+def test_unsure_holes_are_filled_and_sure_ones_stay():
+    mask = torch.zeros(1, 1, 256, 256)
+    mask[..., 40:220, 40:220] = 0.999
+    mask[..., 80:100, 80:100] = 0.3  # a window mirrored in a visor
+    mask[..., 140:180, 140:180] = 0.01  # between arm and body
+    held = filled(mask)
+    assert float(held[..., 80:100, 80:100].min()) == pytest.approx(0.999)
+    kept = held.clone()
+    kept[..., 80:100, 80:100] = mask[..., 80:100, 80:100]
+    assert torch.allclose(kept, mask, atol=1e-6)
+
+
+def test_what_is_unsure_at_the_edge_of_the_picture_is_no_hole():
+    mask = torch.full((1, 1, 256, 256), 0.4)
+    mask[..., 60:200, 60:200] = 0.999
+    assert torch.allclose(filled(mask), mask, atol=1e-6)
+
+
+def test_masks_are_decided_and_skin_is_never_more_than_subject():
+    torch.manual_seed(0)
+    photo = torch.randint(0, 256, (1, 256, 256, 3), dtype=torch.uint8)
+    net = SubjectNet().eval()
+    with torch.no_grad():
+        net.head.bias.copy_(torch.tensor([4.0, -4.0]))
+        subject, skin = Masks(net)(photo)
+    assert float(subject.min()) == 1.0, "a chance of 0.98 is the subject"
+    assert 0 < float(skin.max()) < 0.2 and bool((skin <= subject).all())
