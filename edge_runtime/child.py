@@ -16,12 +16,13 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import BinaryIO, Final, cast
 
 from edge_runtime.errors import NanoedgeError
-from edge_runtime.messages import Message, MessageError, receive, send
+from edge_runtime.messages import ASIDE, Message, MessageError, receive, send
 
 logger = logging.getLogger(__name__)
 
@@ -67,13 +68,15 @@ class Spawner:
 
 
 class Child:
-    """One running child. Used by one thread at a time, but for `end`. Made by `Spawner`."""
+    """One running child. Used by one thread at a time, but for `aside` and `end`. Made by `Spawner`."""
 
     def __init__(self, role: str, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
             command(role), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **environment}
         )
         self._inbox: SimpleQueue[Message | None] = SimpleQueue()
+        self._sending, self._numbers, self._is_over = threading.Lock(), count(), False
+        self._asides: dict[int, SimpleQueue[Message | None]] = {}
         self._reader = threading.Thread(target=self._read, name=f"{role}-{self.pid}", daemon=True)
         self._hung = False
         self._reader.start()
@@ -95,7 +98,8 @@ class Child:
         try:
             if guard is not None:
                 guard.start()
-            send(cast(BinaryIO, self._process.stdin), message)
+            with self._sending:
+                send(cast(BinaryIO, self._process.stdin), message)
         except (OSError, ValueError) as error:
             raise self._ended() from error
         finally:
@@ -103,15 +107,28 @@ class Child:
                 guard.cancel()
 
     def receive(self, patience: Patience) -> Message:
-        """Return the next message; raises ChildError when it ends or hangs, and it is gone then.
+        """Return the next message; raises ChildError when it ends or hangs, and it is gone then."""
+        return self._awaited(self._inbox, patience)
 
-        Time is counted in looks, not by the clock: a machine that was asleep has lost no patience.
-        """
+    def aside(self, message: Message, patience: Patience) -> Message:
+        """Ask for what it can answer beside whatever it does, and return that; raises ChildError like `receive`."""
+        number = next(self._numbers)
+        answers = self._asides[number] = SimpleQueue()
+        try:
+            self.send(Message(ASIDE, {"number": number, "kind": message.kind, "fields": message.fields}))
+            if self._is_over:  # perhaps before it could know of this question
+                raise self._ended()
+            return self._awaited(answers, patience)
+        finally:
+            del self._asides[number]
+
+    def _awaited(self, inbox: SimpleQueue[Message | None], patience: Patience) -> Message:
+        """Time is counted in looks, not by the clock: a machine that was asleep has lost no patience."""
         idle = silent = 0.0
         used = self._processor_ticks()
         while True:
             try:
-                message = self._inbox.get(timeout=_LOOK_SECONDS)
+                message = inbox.get(timeout=_LOOK_SECONDS)
             except Empty:
                 before, used = used, self._processor_ticks()
                 idle = idle + _LOOK_SECONDS if used == before and used is not None else 0.0
@@ -160,13 +177,21 @@ class Child:
         stream = cast(BinaryIO, self._process.stdout)
         try:
             while (message := receive(stream)) is not None:
-                self._inbox.put(message)
-        except (MessageError, OSError, ValueError) as error:
+                self._deliver(message)
+        except (MessageError, OSError, ValueError, LookupError, TypeError) as error:  # the last two: no aside of ours
             logger.info("the child %d stopped speaking: %s", self.pid, error)
             self._process.kill()
-        self._inbox.put(None)
+        self._is_over = True
+        for inbox in (self._inbox, *self._asides.copy().values()):
+            inbox.put(None)
         with suppress(subprocess.TimeoutExpired):  # so that none that ended by itself stays a zombie
             self._process.wait(_FAREWELL_SECONDS)
+
+    def _deliver(self, message: Message) -> None:
+        if message.kind != ASIDE:
+            self._inbox.put(message)
+        elif (asked := self._asides.get(message.fields["number"])) is not None:  # else nobody waits any more
+            asked.put(Message(message.fields["kind"], message.fields["fields"]))
 
     def _processor_ticks(self) -> int | None:
         """Return the processor time that it used so far, in the system's ticks; None where that can't be read."""

@@ -105,6 +105,10 @@ class Editor:
             hint="use nano-banana for plans", param="model",
         )
 
+    def plan_aside(self, instruction: str) -> Plan | None:
+        """Say it while an edit runs in another thread; None, since in one process that must wait for its turn."""
+        return None
+
     def check(self, request: EditRequest) -> None:
         """Raise InputError for options that this model doesn't have; nothing is decoded for it."""
         if isinstance(self._model, Planner):

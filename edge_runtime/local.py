@@ -22,8 +22,7 @@ from edge_runtime.route import LocalOffer
 Closed = Callable[[], object]
 
 KEPT_PLANS: Final = 256
-"""Of the last instructions: people press the same buttons, and where an edit is done is decided by its plan, which must
-not wait for the edit that runs."""
+"""Of the last instructions: people press the same buttons."""
 
 PAINTED_PIXELS: Final = 1024 * 1024
 """What a model that paints makes unless a size is asked for, about."""
@@ -61,6 +60,9 @@ class LocalEditor(Protocol):
 
     def plan(self, instruction: str) -> Plan:
         """Say what an instruction means."""
+
+    def plan_aside(self, instruction: str) -> Plan | None:
+        """Say it while an edit runs in another thread; None where that can't be done now."""
 
     def steps(self, request: EditRequest) -> Generator[Step, None, EditResult]:
         """Carry out a request stage by stage; closing the generator stops the edit."""
@@ -128,15 +130,19 @@ class Local:
     def plan(self, instruction: str) -> Plan:
         """Say what an instruction means; raises PlanError for a model that doesn't work by plans.
 
-        Waits for a running edit, unless the instruction is one of the last `KEPT_PLANS`.
+        Waits for a running edit only where the editor has nothing else that can read meanwhile.
         """
         with self._planning:
             if known := self._plans.get(instruction):
                 self._plans.move_to_end(instruction)
                 return known
-        with self.turn() as editor:
-            plan = editor.plan(instruction)
-            with self._planning:  # within the turn: a change of the editor forgets the plans
+        editor = self.editor
+        plan = None if self._is_dismissed else editor.plan_aside(instruction)
+        if plan is None:
+            with self.turn() as editor:
+                plan = editor.plan(instruction)
+        with self._planning:
+            if editor is self.editor:  # a change of the editor forgets the plans, after it
                 self._plans[instruction] = plan
                 while len(self._plans) > KEPT_PLANS:
                     self._plans.popitem(last=False)

@@ -14,6 +14,10 @@ from typing import Any, BinaryIO, Final, TypeAlias
 
 from edge_runtime.errors import NanoedgeError
 
+ASIDE: Final = "aside"
+"""Kind of a question that is answered beside what the child does, and of its answer: fields are `number`, and kind and
+fields of what is asked or said."""
+
 Part: TypeAlias = bytes | bytearray | memoryview
 
 MAX_HEADER_BYTES: Final = 16 << 20

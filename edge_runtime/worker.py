@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 
 from edge_runtime.errors import NanoedgeError, WorkerError, from_fields, to_fields
 from edge_runtime.heap import limit_heap
-from edge_runtime.messages import Message, MessageError, receive, send
+from edge_runtime.messages import ASIDE, Message, MessageError, receive, send
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,9 @@ class Line:
         self._incoming, self._outgoing = incoming, outgoing
         self._inbox: SimpleQueue[Message] = SimpleQueue()
         self._cancelled = -1
+        self._sending = threading.Lock()
+        self.aside: Callable[[Message], Message] | None = None
+        """Answers what is asked aside, on the reading thread: it must be quick."""
         threading.Thread(target=self._read, name="reader", daemon=True).start()
 
     def receive(self) -> Message:
@@ -41,7 +44,8 @@ class Line:
     def send(self, message: Message) -> None:
         """Send a message; a parent that doesn't read any more ends this process."""
         try:
-            send(self._outgoing, message)
+            with self._sending:
+                send(self._outgoing, message)
         except OSError:
             os._exit(0)
 
@@ -49,11 +53,18 @@ class Line:
         """Say whether the parent gave the edit of this number up."""
         return self._cancelled == number
 
+    def _answer_aside(self, fields: Mapping[str, Any]) -> None:
+        asked = Message(fields["kind"], fields["fields"])
+        answer = Message("busy") if self.aside is None else self.aside(asked)
+        self.send(Message(ASIDE, {"number": fields["number"], "kind": answer.kind, "fields": answer.fields}))
+
     def _read(self) -> None:
         try:
             while (message := receive(self._incoming)) is not None:
                 if message.kind == "cancel":
                     self._cancelled = int(message.fields["number"])
+                elif message.kind == ASIDE:
+                    self._answer_aside(message.fields)
                 else:
                     self._inbox.put(message)
         except (MessageError, OSError) as error:
@@ -109,16 +120,23 @@ def _edit(line: Line) -> None:
         return Message("opened", kind_fields(editor[0].vocabulary, editor[0].abilities))
 
     line.send(_told(opened))
+    line.aside = lambda message: _told(lambda: _planned(editor[0], message))
     while True:
         message = line.receive()
         line.send(_told(lambda message=message: _answer(editor[0], message, line)))  # type: ignore[misc]
+
+
+def _planned(editor: Any, asked: Message) -> Message:
+    from edge_runtime.serial import plan_fields
+
+    return Message("plan", plan_fields(editor.plan(asked.fields["instruction"])))
 
 
 def _answer(editor: Any, asked: Message, line: Line) -> Message:
     from edge_runtime import serial
 
     if asked.kind == "plan":
-        return Message("plan", serial.plan_fields(editor.plan(asked.fields["instruction"])))
+        return _planned(editor, asked)
     number = asked.fields["number"]
     steps = editor.steps(serial.request_from(asked.fields))
     while True:

@@ -79,6 +79,7 @@ class WorkerEditor:
         self._opening, self._spawner, self._decode = opening, spawner, decode
         self._breaker, self._lock = Breaker(time.monotonic), threading.RLock()
         self._child: Child | None = None
+        self._waiting = True  # for the child's word that the model is open
         self._kind: tuple[Vocabulary, Abilities | None] | None = None
         self._began = self._used = time.monotonic()
         self._opening_seconds, self._number = 0.0, 0
@@ -127,6 +128,21 @@ class WorkerEditor:
         """See `Editor.plan`."""
         check_instruction(instruction)
         return finished(self._survived(lambda child: self._planned(child, instruction), None))
+
+    def plan_aside(self, instruction: str) -> Plan | None:
+        """See `Editor.plan_aside`: None while no child has the model open."""
+        check_instruction(instruction)
+        child = self._child
+        if child is None or self._waiting:
+            return None
+        try:
+            answer = child.aside(Message("plan", {"instruction": instruction}), self._opening.patience)
+        except ChildError:
+            return None  # whoever has the editor next finds out, and starts another
+        if answer.kind == "error":
+            raise from_fields(answer.fields)
+        self._used = time.monotonic()
+        return serial.plan_from(answer.fields) if answer.kind == "plan" else None
 
     def steps(self, request: EditRequest) -> Generator[Step, None, EditResult]:
         """See `Editor.steps`. After a crash the steps begin again; raises WorkerError or RestingError too."""
@@ -224,13 +240,13 @@ class WorkerEditor:
     def _begin(self) -> None:
         """Start a child and let it open the model."""
         self._began = time.monotonic()
+        self._waiting = True
         self._child = self._spawner.spawn(ROLE)
         # Digests were compared when the model was opened first; of a large one that alone takes seconds.
         self._child.send(Message("open", {
             "path": str(self.artifact.folder), "threads": self._opening.threads, "device": self._opening.device,
             "verify": self._kind is None,
         }))  # fmt: skip
-        self._waiting = True
 
     def _open(self) -> Child:
         """Return the child, with the model open; raises what opening raises, or ChildError."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -25,12 +26,15 @@ from edge_runtime.errors import (
     ArtifactError,
     BusyError,
     ImageError,
+    InstructionError,
     PlanError,
     RestingError,
     RouteCapacityError,
     RouteDeadlineError,
+    UnknownModelError,
     WorkerError,
 )
+from edge_runtime.generators import finished
 from edge_runtime.local import Local
 from edge_runtime.request import EditRequest, EditResult, Size
 from edge_runtime.service import EditService, open_service
@@ -130,6 +134,43 @@ def test_an_edit_that_is_given_up_stops(shared: WorkerEditor, request_: EditRequ
     with pytest.raises(RouteDeadlineError):
         local.edit(replace(request_, deadline_seconds=1e-6))
     assert edited(shared, request_).width == 200 and shared.openings == 1
+
+
+def test_words_are_read_beside_a_running_edit(shared: WorkerEditor, request_: EditRequest) -> None:
+    local = Local("nano", shared)
+    with local.turn() as editor, ThreadPoolExecutor(1) as others:
+        steps = editor.steps(request_)
+        next(steps)
+        known = others.submit(local.plan, "much cooler, please").result(timeout=10)
+        with pytest.raises(InstructionError):
+            others.submit(local.plan, " ").result(timeout=10)
+        assert finished(steps).width == 200, "which it does not disturb"
+    assert known == shared.plan("much cooler, please") and shared.openings == 1
+
+
+@pytest.mark.parametrize("stopped_first", [False, True])
+def test_words_that_were_being_read_when_the_child_was_lost(editor: WorkerEditor, stopped_first: bool) -> None:
+    local = Local("nano", editor)
+    first = local.plan("warmer")
+    assert editor.pid is not None
+    with ThreadPoolExecutor(1) as others:
+        if stopped_first:
+            os.kill(editor.pid, signal.SIGSTOP)
+            asked = others.submit(editor.plan_aside, "cooler")
+            time.sleep(0.2)
+        os.kill(editor.pid, signal.SIGKILL)
+        if stopped_first:
+            assert asked.result(timeout=5) is None, "the answer can't come any more"
+        assert local.plan("much cooler").edits[0].amount < 0 < first.edits[0].amount
+    assert editor.openings == 2
+
+
+def test_a_model_that_was_taken_out_of_service_reads_no_words(workers: Workers) -> None:
+    local = Local("nano", workers.editor(EMBEDDED, threads=1))
+    local.plan("warmer")
+    local.follow(None)
+    with pytest.raises(UnknownModelError):
+        local.plan("cooler")
 
 
 def test_a_folder_that_is_no_artifact(workers: Workers, tmp_path: Path) -> None:
