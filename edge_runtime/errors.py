@@ -370,4 +370,7 @@ def from_fields(fields: Mapping[str, object]) -> NanoedgeError:
 
 def _shorten(value: object, limit: int = 120) -> str:
     text = value if isinstance(value, str) else str(value)
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+    if len(text) <= limit:
+        return text
+    half = limit // 2  # of a path the end says most
+    return f"{text[:half]}...{text[-half:]} ({len(text)} characters)"
