@@ -34,7 +34,7 @@ from edge_runtime.diffusion.autoencoder import Autoencoder
 from edge_runtime.generators import finished
 
 COMPRESSION = 8
-CROP_PIXELS = 128
+CROP_PIXELS = 96
 BATCH = 4
 HELD_OUT = 4
 
@@ -59,7 +59,7 @@ def network() -> Any:
     """Return a small autoencoder with group norms and attention, of random weights."""
     torch.manual_seed(0)
     return AutoencoderKL(
-        block_out_channels=(24, 48, 64, 64),
+        block_out_channels=(16, 32, 48, 48),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=16,
@@ -81,7 +81,7 @@ def train(model: Any, photos: list[Floats], minutes: float) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         step += 1
-        if step % 50 == 0:
+        if step % 100 == 0:
             print(f"step {step}, {used:.0%}, mean error {127.5 * float(loss.detach()):.1f} of 255", flush=True)
     model.eval()
 
@@ -95,7 +95,7 @@ def _crop(photo: Floats, draw: np.random.Generator) -> Floats:
 def planes(photo: Image.Image, long_side: int) -> Floats:
     """Return float32 (3, h, w) in -1..1, sides multiples of 16 and the longer one `long_side`."""
     scale = long_side / max(photo.size)
-    size = [max(CROP_PIXELS, round(side * scale / 16) * 16) for side in photo.size]
+    size = [max(128, round(side * scale / 16) * 16) for side in photo.size]
     pixels = np.asarray(photo.resize((size[0], size[1]), Image.Resampling.LANCZOS), np.float32)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1) / 127.5 - 1)
 
