@@ -9,8 +9,8 @@ the middle) on photographs, then encodes and decodes others whole and in tiles. 
 
 - change: the mean difference of the two pictures;
 - drift: the largest difference of their means over 32 pixels, a change of light or contrast from tile to tile;
-- step: the largest change of the difference from one pixel to the next but seven, along a line of 64: a seam that one
-  could see is a step of some codes, what is spread over the overlap is none;
+- step: the largest change of the difference across 8 pixels, in the mean along a line of LINE_PIXELS: a seam that one
+  could see is such a step of some codes, what is spread over the overlap of two tiles is none;
 - PSNR of either picture to the photograph.
 """
 
@@ -37,6 +37,8 @@ COMPRESSION = 8
 CROP_PIXELS = 96
 BATCH = 4
 HELD_OUT = 4
+LINE_PIXELS = 512
+"""About the side of a tile without what it shares with its neighbours."""
 
 Floats = NDArray[np.float32]
 
@@ -123,8 +125,9 @@ def compared(name: str, photo: Floats, whole: Floats, tiled: Floats) -> tuple[st
 
 
 def _step(difference: Floats) -> float:
-    along = ndimage.uniform_filter1d(difference, 64, axis=1)
-    return float(np.abs(along[:, 32:-32, 8:] - along[:, 32:-32, :-8]).max())
+    half = LINE_PIXELS // 2
+    along = ndimage.uniform_filter1d(difference, LINE_PIXELS, axis=1)[:, half:-half]
+    return float(np.abs(along[..., 8:] - along[..., :-8]).max())
 
 
 def main() -> None:

@@ -54,6 +54,7 @@ class Settings:
     device: str = "cpu"
     resume: bool = False
     start: Path | None = None
+    rate: float | None = None
     batch: int = 64
     decay: float = 0.02
     averaging: float = 0.985
@@ -134,7 +135,7 @@ class Run:
         self.planner = TextPlanner().to(settings.device).train()
         if settings.start is not None:
             warm_start(self.planner, settings.start)
-        self.rate = RATE if settings.start is None else STARTED_RATE
+        self.rate = settings.rate or (RATE if settings.start is None else STARTED_RATE)
         self.average = TextPlanner().to(settings.device)
         self.average.load_state_dict(self.planner.state_dict())
         self.optimizer = torch.optim.AdamW(self.groups(), lr=self.rate, betas=(0.9, 0.98), fused=True)
@@ -281,6 +282,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--resume", action="store_true", help="continue from the folder's checkpoint")
     parser.add_argument("--start", type=Path, help="safetensors file of a trained network to begin with")
+    parser.add_argument("--rate", type=float, help="peak learning rate; lower ones change a trained network less")
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     train(Settings(**vars(arguments)))

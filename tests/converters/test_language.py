@@ -73,6 +73,23 @@ def test_a_reserve_stays_unknown_when_the_rest_is_released(language: str) -> Non
     assert set(released.beyond) | set(reserved.beyond) == set(load(language).beyond)
 
 
+def test_what_an_image_must_not_become_is_nothing_that_is_asked_for(language: str) -> None:
+    grammar = Grammar(load(language), seed=5)
+    edits = (Labelled("all", "warmth", 0.5), Labelled("all", "exposure", 0.5))
+    asked = {word for edit in edits for sign in "+-"
+             for word in grammar.lexicon.adjust[edit.name + sign]["adjective"]}  # fmt: skip
+    texts = {grammar.with_negation("make it so", edits) for _ in range(400)}
+    assert not asked & {grammar.unwanted({edit.name for edit in edits}) for _ in range(400)}
+    assert len(texts) > 200 and all("{" not in text and "make it so" in text for text in texts)
+    assert {text.startswith("make it so") for text in texts} == {True, False}, "said before and after"
+
+
+@pytest.mark.parametrize("part", Part)
+def test_a_part_that_knows_few_words_still_says_what_must_not_change(language: str, part: Part) -> None:
+    grammar = Grammar(load(language, part), seed=6)
+    assert all(grammar.with_negation("warmer", (Labelled("all", "warmth", 0.5),)) for _ in range(300))
+
+
 def test_a_percentage_is_the_strength() -> None:
     writer = ClauseWriter(load("en"), Random(4))
     clause = writer.filled("make {acc} {percent} {adjective}", {"adjective": "brighter"},

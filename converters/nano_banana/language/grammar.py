@@ -3,7 +3,7 @@ small talk, with clauses that must change nothing, objects to be erased and wish
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -32,6 +32,12 @@ ENDS = (".", ";", "\n")
 
 RUN_ON, LISTED, PLAIN = 0.1, 0.27, 0.34
 """How often clauses are joined by nothing at all, by commas and a last "and", and by one or the other each."""
+
+NEGATED, NEGATED_FIRST = 0.13, 0.25
+"""How often something is said to stay as it is, and how often before the wishes: "not brighter, just warmer"."""
+
+PLAIN_PROPERTIES = frozenset({"exposure", "contrast", "saturation", "warmth", "sharpen", "blur"})
+"""What people mostly don't want besides."""
 
 ERASED = Labelled("masked", "inpaint", 1.0)
 
@@ -141,7 +147,7 @@ class Grammar:
         """Join the clauses and dress them up."""
         edits = tuple(dict.fromkeys(edit for clause in clauses for edit in clause.edits))
         text = self.joined(clauses)
-        if not clauses or self.random.random() < 0.08:
+        if not clauses or self.random.random() < NEGATED:
             text = self.with_negation(text, edits)
         if clauses and self.random.random() < 0.35:
             text = self.wrapped(text)
@@ -193,8 +199,10 @@ class Grammar:
         return f"{text}{self.random.choice(('. ', '. ', ', ', ' '))}{filler}"
 
     def with_negation(self, text: str, edits: Sequence[Labelled]) -> str:
-        """Append what should stay as it is: a part of the image or a property that the edits don't name."""
-        frame = self.random.choice(self.lexicon.shells["negations"])
+        """Say what should stay as it is, mostly at the end: a part of the image or a property that the edits don't
+        name, or what the image shouldn't become."""
+        first = bool(text) and self.random.random() < NEGATED_FIRST
+        frame = self.random.choice(self.lexicon.shells["negations_first" if first else "negations"])
         regions = {edit.region for edit in edits}
         free = [region for region in ("subject", "background") if region not in regions]
         if names_region(frame) and ("all" in regions or not free):
@@ -203,12 +211,27 @@ class Grammar:
         nouns = [pairs for name, pairs in self.lexicon.nouns.items() if pairs and name not in named]
         if not nouns:
             return text
+        adjective = self.unwanted(named)
+        if "{adjective}" in frame and not adjective:
+            return text
         noun, the_noun = self.random.choice(self.random.choice(nouns))
-        slots = {"noun": noun, "the_noun": the_noun, "adv": "", "percent": ""}
+        slots = {"noun": noun, "the_noun": the_noun, "adv": "", "percent": "", "adjective": adjective}
         if names_region(frame):
             slots |= self.writer.region_names(frame, self.random.choice(free), Setting())
         negation = self.writer.expand(frame, slots)
+        if first:
+            comma = "," if frame.endswith(",") else ""  # which the tidying took
+            return f"{negation}{comma} {text}"
         return f"{text}{self.random.choice((', ', ' ', '. ', ', '))}{negation}" if text else negation
+
+    def unwanted(self, named: Container[str]) -> str:
+        """Return what an image may become by an adjustment that isn't named, "brighter"; "" if the lexicon has none."""
+        free = [Wish("all", key) for key in self.lexicon.adjust if key[:-1] not in named]
+        plain = [wish for wish in free if wish.name in PLAIN_PROPERTIES] if self.random.random() < 0.6 else []
+        for wishes in (plain, free):
+            if said := [words for wish in wishes if (words := self.writer.adjectives(wish))]:
+                return self.writer.customary(self.random.choice(said))
+        return ""
 
 
 def _erases(clauses: Sequence[Clause]) -> bool:

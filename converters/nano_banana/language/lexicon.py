@@ -63,7 +63,8 @@ class Lexicon:
 
 
 SHELLS = (
-    "up", "down", "add", "take", "make", "complain", "lack", "negations", "wrap", "wrap_verb", "join", "fillers",
+    "up", "down", "add", "take", "make", "complain", "lack", "negations", "negations_first", "wrap", "wrap_verb",
+    "join", "fillers",
 )  # fmt: skip
 WORDS = {"objects": "object", "places": "place", "persons": "person", "things": "thing", "relatives": "relative"}
 COLOR_WORDS = {
