@@ -83,7 +83,9 @@ def main() -> None:
     int8, fp32, int4 = EMBEDDED, sibling("fp32"), sibling("int4")
     photos = photographs(options.photos)
     rounds, edits = (8, 50) if options.quick else (60, 500)
-    phrases = json.loads(language.PRODUCT.read_text(encoding="utf-8"))
+    phrases, negations = (
+        json.loads(file.read_text(encoding="utf-8")) for file in (language.PRODUCT, language.NEGATIONS)
+    )
     recipes = {"int8 (embedded)": int8, "fp32": fp32, "int4": int4}
     sections = {
         "Latency through HTTP": ("A background edit, decoding and encoding included; the models interleaved. "
@@ -96,6 +98,8 @@ def main() -> None:
                    f"{node.MIXED_SIZES[-1]} px.", lambda: node.memory(photos, edits)),
         "Language": ("Phrases set aside, written without sight of the training grammar: right set of adjustments, "
                      "signs and regions.", lambda: language.report(recipes, phrases)),
+        "What must not change": ("Wishes that say it (\"warmer but not brighter\"); their author knew the training phrases.",
+                                 lambda: language.report({"int8 (embedded)": int8}, negations)),
         "Real requests": ("GIER: what forum users asked for, and whether the plan holds an adjustment of the kind that "
                           "editors then used.",
                           lambda: _with(options.data, "instructions", lambda: _gier(options.data, int8))),

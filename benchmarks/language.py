@@ -29,6 +29,9 @@ PRODUCT = PHRASES.with_name("product.json")
 DEVELOPMENT = PHRASES.with_name("development.json")
 """What mistakes are studied on; colours are not written down there."""
 
+NEGATIONS = PHRASES.with_name("negations.json")
+"""Wishes that say what must not change or come besides: may be studied, like the set before."""
+
 BEYOND = "beyond"
 KINDS = ("single", "compound", BEYOND)
 LANGUAGES = ("en", "de")
@@ -140,7 +143,8 @@ def _right_plans(answers: Sequence[Answer]) -> list[str]:
 
 def _beyond(answers: Sequence[Answer]) -> list[str]:
     scores = {truth: [a.beyond for a in answers if (a.kind == BEYOND) == truth] for truth in (True, False)}
-    return [f"{auc(scores[True], scores[False]):.3f}", _calibration(answers)]
+    area = f"{auc(scores[True], scores[False]):.3f}" if all(scores.values()) else "-"  # of one kind there is none
+    return [area, _calibration(answers)]
 
 
 def _kinds(answers: Sequence[Answer]) -> list[list[object]]:

@@ -22,7 +22,9 @@ def phrase(text: str, kind: str = "single", **more: object) -> dict[str, object]
     return {"text": text, "language": "en", "kind": kind, "edits": [BRIGHTER], **more}
 
 
-@pytest.mark.parametrize("file", [language.PHRASES, language.PRODUCT, language.DEVELOPMENT], ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", [language.PHRASES, language.PRODUCT, language.DEVELOPMENT, language.NEGATIONS], ids=lambda file: file.stem
+)
 def test_phrases_fit_the_vocabulary_and_are_unique(file: Path) -> None:
     phrases = json.loads(file.read_text(encoding="utf-8"))
     assert len({entry["text"].lower() for entry in phrases}) == len(phrases)

@@ -33,7 +33,7 @@ ENDS = (".", ";", "\n")
 RUN_ON, LISTED, PLAIN = 0.1, 0.27, 0.34
 """How often clauses are joined by nothing at all, by commas and a last "and", and by one or the other each."""
 
-NEGATED, NEGATED_FIRST = 0.13, 0.25
+NEGATED, NEGATED_FIRST = 0.1, 0.25
 """How often something is said to stay as it is, and how often before the wishes: "not brighter, just warmer"."""
 
 PLAIN_PROPERTIES = frozenset({"exposure", "contrast", "saturation", "warmth", "sharpen", "blur"})
