@@ -98,8 +98,8 @@ def main() -> None:
                    f"{node.MIXED_SIZES[-1]} px.", lambda: node.memory(photos, edits)),
         "Language": ("Phrases set aside, written without sight of the training grammar: right set of adjustments, "
                      "signs and regions.", lambda: language.report(recipes, phrases)),
-        "What must not change": ("Wishes that say it (\"warmer but not brighter\"); their author knew the training phrases.",
-                                 lambda: language.report({"int8 (embedded)": int8}, negations)),
+        "What must not change": ("Wishes that say it (\"warmer but not brighter\"); their author knew the training "
+                                 "phrases.", lambda: language.report({"int8 (embedded)": int8}, negations)),
         "Real requests": ("GIER: what forum users asked for, and whether the plan holds an adjustment of the kind that "
                           "editors then used.",
                           lambda: _with(options.data, "instructions", lambda: _gier(options.data, int8))),
