@@ -1,4 +1,4 @@
-"""The whole command: models side by side, a stop and how it goes on, a node under load, and the page in a browser."""
+"""The whole command: models side by side, a stop and how it goes on, and a node under load."""
 
 from __future__ import annotations
 
@@ -20,15 +20,11 @@ from converters.bench.measured import Measured
 from converters.bench.suite import load
 from converters.bench.summary import summary
 from edge_runtime.errors import OptionError
+from tests.converters.bench.reports import nanoedge, write_report
 from tests.program import program
-from tests.server.started import ROOT, started_server
+from tests.server.started import ROOT
 
 pytestmark = pytest.mark.slow
-
-
-def nanoedge(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [*program(), "bench", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
 
 
 def bench(folder: Path, photos, *models: str, **options) -> Bench:
@@ -40,13 +36,7 @@ def bench(folder: Path, photos, *models: str, **options) -> Bench:
 def report(tmp_path_factory) -> Path:
     """Of the embedded model beside itself, and of a node, by the command."""
     folder = tmp_path_factory.mktemp("bench") / "report"
-    with started_server() as server:
-        done = nanoedge(
-            "--model", "nano-banana", "--model", "twin=edge_runtime/embedded/nano-banana", "--edits", 22, "--rounds", 2,
-            "--cold-starts", 1, "--side", 224, "--count", 3, "--url", server.url, "--rate", "2,6", "--seconds", 4,
-            "-o", folder,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = write_report(folder)
     for words in ("## Speed and size", "## Quality", "## Node", "lpips was not measured", "report.html"):
         assert words in done.stdout
     assert "22 edits of 11 scenarios on 3 photographs" in done.stderr
@@ -138,24 +128,3 @@ def test_what_is_asked_wrongly_is_said_in_one_line(tmp_path) -> None:
         done = nanoedge(*arguments)
         assert done.returncode in (2, 3) and re.search(words, done.stderr, re.IGNORECASE), done.stderr
         assert "Traceback" not in done.stderr
-
-
-@pytest.mark.browser
-def test_the_page_is_one_file_and_needs_no_network(report) -> None:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        complaints: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text))
-        page.goto((report / "report.html").as_uri())
-        assert page.locator("h1").inner_text() == "nanoedge bench"
-        pictures = page.locator("img")
-        assert pictures.count() > 8
-        assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 100)")
-        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
-        assert [url for url in asked if not url.startswith(("file:", "data:"))] == [] and complaints == []
-        browser.close()

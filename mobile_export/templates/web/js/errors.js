@@ -40,7 +40,8 @@ export const cancelled = () => new DOMException("The edit was cancelled.", "Abor
 function shorten(value, limit) {
     const text = typeof value === "string" ? value : JSON.stringify(value);
     const characters = [...text];
-    return characters.length <= limit
-        ? text
-        : `${characters.slice(0, limit).join("")}... (${characters.length} characters)`;
+    if (characters.length <= limit) return text;
+    const half = Math.floor(limit / 2);
+    const [start, end] = [characters.slice(0, half), characters.slice(-half)].map((part) => part.join(""));
+    return `${start}...${end} (${characters.length} characters)`;
 }
