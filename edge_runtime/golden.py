@@ -1,6 +1,7 @@
 """Golden vectors: small inputs and what an artifact makes of them, as files that tests in any language can read.
 
-    golden.json          what is there: graphs with their tensors, edits with their plans
+    golden.json          what is there: graphs with their tensors, edits with their plans, and how well a picture must
+                         agree, made by the same graphs or (`other_format_psnr_db`) by those of another format
     photo.png, mask.png  what the edits start from; the mask is white where an edit belongs
     graphs/NAME.KIND.N.bin   one tensor, little-endian, in the order of its shape; one run of each graph
     edits/NAME.png       the picture after an edit
@@ -38,21 +39,26 @@ PHOTO: Final = Path(__file__).with_name("golden_photo.png")
 LEAST_PSNR_DB: Final = 40.0
 """What an edit elsewhere must agree with: what the eye can't tell apart."""
 
+LEAST_PSNR_BY_MASK_DB: Final = 28.0
+"""The same for edits by a region in another format. Formats round the mask's network differently, and what a mask is
+unsure of, as around this cat, comes out a little more or less opaque: 32 dB between ONNX and Core ML in 8 bits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """An edit of the golden photo; `masked` gives it the golden mask."""
+    """An edit of the golden photo; `masked` gives it the golden mask, `by_region` says that the model finds one."""
 
     name: str
     instruction: str
     masked: bool = False
+    by_region: bool = False
 
 
 CASES: Final = (
     Case(name="warmer", instruction="warmer and a bit more contrast"),
     Case(name="vintage", instruction="vintage look"),
-    Case(name="background", instruction="blur the background"),
-    Case(name="cut-out", instruction="remove the background"),
+    Case(name="background", instruction="blur the background", by_region=True),
+    Case(name="cut-out", instruction="remove the background", by_region=True),
     Case(name="clarity", instruction="more clarity"),
     Case(name="auto", instruction="auto enhance"),
     Case(name="denoise", instruction="remove the noise"),
@@ -181,6 +187,7 @@ def _edited(editor: Editor, case: Case, folder: Path) -> dict[str, Any]:
     return {
         "name": case.name, "instruction": case.instruction, "masked": case.masked, "plan": plan,
         "warnings": list(result.warnings), "file": file, "width": result.width, "height": result.height,
+        "other_format_psnr_db": LEAST_PSNR_BY_MASK_DB if case.by_region else LEAST_PSNR_DB,
     }
 
 

@@ -11,6 +11,8 @@ public struct Golden: Decodable, Sendable {
         public let instruction: String
         public let masked: Bool
         public let file: String
+        /// What Core ML's picture must agree with, in decibels: the golden one was made by another format.
+        public let otherFormatPsnrDb: Double
         let plan: GoldenPlan
     }
 
@@ -41,7 +43,7 @@ public struct Golden: Decodable, Sendable {
 
     public let photo: String
     public let mask: String
-    /// What an edit must agree with, in decibels.
+    /// What an edit by the recorded runs must agree with, in decibels.
     public let leastPsnrDb: Double
     public let edits: [GoldenEdit]
     let graphs: [Run]
