@@ -8,6 +8,14 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 DATA ?= data
 
+# Tests that compute run side by side, a core and a thread each: threads of PyTorch that share a core slow each other down tenfold.
+# Those that time something, share a browser or start servers have the machine to themselves.
+TOGETHER := tests/converters tests/edge_runtime tests/hostile tests/mobile_export tests/parity
+ALONE := $(filter-out $(TOGETHER) %__pycache__,$(patsubst %/,%,$(wildcard tests/*/ tests/test_*.py))) tests/converters/bench
+PYTEST := $(BIN)/python -m pytest
+PYTEST_TOGETHER := OMP_NUM_THREADS=1 $(PYTEST) --numprocesses logical --maxprocesses 4 --dist loadfile \
+	$(TOGETHER) --ignore tests/converters/bench
+
 .PHONY: serve install dev test test-slow test-all lint bench train gallery embed bundles binary test-binary clean
 
 serve: $(VENV)/.runtime ## install the runtime (no torch) and serve on http://127.0.0.1:8080
@@ -18,10 +26,12 @@ install: $(VENV)/.runtime ## install the runtime only
 dev: $(VENV)/.dev ## install everything: converter, tests, linters
 
 test: $(VENV)/.dev ## the fast tests (minutes)
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	$(PYTEST_TOGETHER) -m "not slow and not browser"
+	$(PYTEST) $(ALONE) -m "not slow and not browser"
 
 test-slow: $(VENV)/.dev ## the long tests, and those in a browser, which need Chromium and npm (most of an hour)
-	$(BIN)/python -m pytest -m "slow or browser"
+	$(PYTEST_TOGETHER) -m "slow or browser"
+	$(PYTEST) $(ALONE) -m "slow or browser"
 
 test-all: test test-slow ## all tests
 
@@ -58,7 +68,7 @@ binary: build/binary-venv/.ready ## dist/nanoedge, and the folder and its archiv
 
 test-binary: $(VENV)/.dev ## the tests of command and server, run against what `make binary` made
 	NANOEDGE_COMMAND="$$(echo $$PWD/dist/nanoedge-*/nanoedge)" \
-	$(BIN)/python -m pytest -m "not slow and not browser" tests/server tests/edge_runtime/test_cli.py
+	$(PYTEST) -m "not slow and not browser" tests/server tests/edge_runtime/test_cli.py
 
 build/binary-venv/.ready: pyproject.toml requirements/lock.txt
 	rm -rf build/binary-venv build/lib

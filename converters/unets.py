@@ -47,6 +47,22 @@ class PlainAttention:
         return result
 
 
+class Upsampling(nn.Module):
+    """diffusers' Upsample2D to the size of the skip connection, without its question how many values that will be.
+
+    The ratio of sizes in that question is what the exporter's quick way can't trace; the slow one took twice as long.
+    """
+
+    def __init__(self, original: Any) -> None:
+        super().__init__()
+        self.conv = original.conv
+
+    def forward(self, hidden_states: torch.Tensor, output_size: Any) -> torch.Tensor:
+        """Return float32 (1, channels, *output_size)."""
+        result: torch.Tensor = self.conv(nn.functional.interpolate(hidden_states, size=output_size, mode="nearest"))
+        return result
+
+
 class DreamLiteDenoiser(nn.Module):
     """DreamLiteUNetModel; state-dict names are the checkpoint's below `model.`."""
 
@@ -125,4 +141,7 @@ def _prepared(model: Any) -> Any:
     # The model asks whether the size is a multiple of 2**this; if not, every upsampling fits its skip connection.
     # That way is right for every size, the other for multiples alone, so the answer must always be no.
     model.num_upsamplers = 30
+    for block in model.up_blocks:
+        if block.upsamplers is not None:
+            block.upsamplers = nn.ModuleList(Upsampling(each) for each in block.upsamplers)
     return model

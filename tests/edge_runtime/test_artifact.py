@@ -135,7 +135,7 @@ def test_decoding_what_was_encoded_gives_the_value_and_the_bytes_again(value):
         {"u\u0308": 1},
         b"",
         {1, 2},
-        object(),
+        ...,
     ],
     ids=ascii,
 )
