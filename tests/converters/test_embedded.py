@@ -19,6 +19,7 @@ def test_the_embedded_artifact_was_made_from_the_committed_checkpoint():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # minutes: everything is converted, and ranges are searched
 def test_it_can_be_made_again(tmp_path):
     result = CliRunner().invoke(embed, ["-o", str(tmp_path / "nano-banana")])
     assert result.exception is None, result.output
