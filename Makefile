@@ -8,12 +8,12 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 DATA ?= data
 
-# Tests that compute run side by side, a core and a thread each: threads of PyTorch that share a core slow each other down tenfold.
+# Tests that compute run side by side, a core and a thread each: threads of PyTorch that share a core slow each other down many times.
 # Those that time something, share a browser or start servers have the machine to themselves.
 TOGETHER := tests/converters tests/edge_runtime tests/hostile tests/mobile_export tests/parity
 ALONE := $(filter-out $(TOGETHER) %__pycache__,$(patsubst %/,%,$(wildcard tests/*/ tests/test_*.py))) tests/converters/bench
 PYTEST := $(BIN)/python -m pytest
-PYTEST_TOGETHER := OMP_NUM_THREADS=1 $(PYTEST) --numprocesses logical --maxprocesses 4 --dist loadfile \
+PYTEST_TOGETHER := OMP_NUM_THREADS=1 $(PYTEST) --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 	$(TOGETHER) --ignore tests/converters/bench
 
 .PHONY: serve install dev test test-slow test-all lint bench train gallery embed bundles binary test-binary clean
