@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest
 PYTEST_TOGETHER := OMP_NUM_THREADS=1 $(PYTEST) --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 	$(TOGETHER) --ignore tests/converters/bench
 
-.PHONY: serve install dev test test-slow test-all lint bench train gallery embed bundles binary test-binary clean
+.PHONY: serve install dev test test-slow test-all lint bench train gallery embed bundles bundle-web bundle-android bundle-ios binary test-binary clean
 
 serve: $(VENV)/.runtime ## install the runtime (no torch) and serve on http://127.0.0.1:8080
 	$(BIN)/nanoedge serve --host $(HOST) --port $(PORT)
@@ -53,11 +53,19 @@ gallery: $(VENV)/.dev ## before and after of every kind of edit, into docs/galle
 embed: $(VENV)/.dev ## rebuild the embedded int8 artifact from the committed checkpoint
 	$(BIN)/python -m converters.embed
 
-bundles: $(VENV)/.dev ## the folders for apps, and the artifacts in them, into build/; the one for the web needs npm
-	rm -rf build/nano-banana-web build/nano-tflite build/nano-banana-android build/nano-coreml build/NanoBananaKit
+bundles: bundle-web bundle-android bundle-ios ## the folders for apps, and the artifacts in them, into build/; the one for the web needs npm
+
+bundle-web: $(VENV)/.dev
+	rm -rf build/nano-banana-web
 	$(BIN)/nanoedge export web nano-banana -o build/nano-banana-web
+
+bundle-android: $(VENV)/.dev
+	rm -rf build/nano-tflite build/nano-banana-android
 	$(BIN)/nanoedge convert nano-banana --to tflite -o build/nano-tflite
 	$(BIN)/nanoedge export android build/nano-tflite -o build/nano-banana-android
+
+bundle-ios: $(VENV)/.dev
+	rm -rf build/nano-coreml build/NanoBananaKit
 	$(BIN)/nanoedge convert nano-banana --to coreml -o build/nano-coreml
 	$(BIN)/nanoedge export ios build/nano-coreml -o build/NanoBananaKit
 
