@@ -11,6 +11,7 @@ import torch
 from tiny.running import difference, opened
 from tokenizers import Tokenizer
 
+from converters.capture import capture
 from converters.pipelines.instruct_pix2pix import PIPELINE
 from edge_runtime.errors import ConversionError
 
@@ -94,3 +95,15 @@ def test_calibration_is_of_the_denoisers_kind(model):
     inputs = list(denoiser.calibration())
     assert 4 <= len(inputs) <= 8
     assert all(array.dtype == np.float32 and np.isfinite(array).all() for one in inputs for array in one.values())
+
+
+def test_the_unet_is_traced_by_the_exporters_quick_way(model, monkeypatch):
+    ways, export = [], torch.export.export
+
+    def recorded(*arguments, **options):
+        ways.append(options["strict"])
+        return export(*arguments, **options)
+
+    monkeypatch.setattr(torch.export, "export", recorded)
+    capture(next(component for component in model.components if component.name == "denoiser"))
+    assert ways == [False]
