@@ -27,7 +27,9 @@ class CoreMLInterpreterEngine:
     targets = ("coreml",)
     device = "cpu"
 
-    def open(self, path: Path, component: Component, *, threads: int, device: str = "cpu") -> Session:
+    def open(
+        self, path: Path, component: Component, *, threads: int, device: str = "cpu", seldom: bool = False
+    ) -> Session:
         """See `Engine.open`. `path` is the table of contents inside the package; torch's own threads do the work."""
         if device != "cpu":
             raise EngineError("the interpreter of Core ML packages runs on the CPU", got=device, allowed="cpu")

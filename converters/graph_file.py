@@ -114,6 +114,7 @@ class _Whole:
     weights: InitialiserWeights
     constants: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
+    even_rows: tuple[str, ...] = ()
 
 
 def _name_nodes(graph: ir.Graph) -> None:

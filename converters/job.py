@@ -134,6 +134,7 @@ def convert(task: Task, report: Report) -> dict[str, Any]:
 def _convert_streamed(task: Task, report: Report) -> dict[str, Any]:
     from converters.capture import capture
     from converters.fidelity import measure, references
+    from converters.spelling import spell
     from converters.streaming import LayerRecord, write_component
 
     _, model, _ = _open(task)
@@ -151,6 +152,8 @@ def _convert_streamed(task: Task, report: Report) -> dict[str, Any]:
     ranges = _ranges(component, recipe, say)
     say("capturing the graph")
     captured = capture(component)
+    if task.target != TENSORRT:  # which has kernels of its own for what ONNX Runtime's CPU engine lacks
+        spell(captured.model.graph)
     while True:
         say("writing weights")
         written = write_component(captured.copy(), component, recipe, folder, raised, ranges, progress)

@@ -93,6 +93,10 @@ class Streamable(Protocol):
     def exclude(self) -> tuple[str, ...]:
         """Shell patterns of names that stay in float."""
 
+    @property
+    def even_rows(self) -> tuple[str, ...]:
+        """Shell patterns of matrices whose inputs have rows of about one scale."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedForm:
@@ -123,11 +127,12 @@ class ComponentSource:
     reported but not limited, an agreement judges them. `float_note`, if not empty, says why the component is never
     quantised; `exclude` holds shell patterns of layer names that stay in float, `faster_in_float` of those that do
     so in 8 bits because float is faster at their size: fewer bits are worth it for their bytes; `float_inputs` of
-    those whose activations stay float in a format that would round each run's over its own range. `least_snr_db`
-    takes the place of parity's limits, by precision. `working` gives the symbols' sizes in an edit of one picture,
-    uncut, with as long a text as is likely; None for what is no part of a painting model. `fixed` is needed only by
-    formats with fixed shapes, and there by components with symbols. `pinned` returns the component for results of
-    one width and height in pixels, for phones; None for one that stays ONNX.
+    those whose activations stay float in a format that would round each run's over its own range; `even_rows` of
+    matrices whose inputs are normed row by row, without outliers, so that one step of 8 bits fits all rows.
+    `least_snr_db` takes the place of parity's limits, by precision. `working` gives the symbols' sizes in an edit of
+    one picture, uncut, with as long a text as is likely; None for what is no part of a painting model. `fixed` is
+    needed only by formats with fixed shapes, and there by components with symbols. `pinned` returns the component for
+    results of one width and height in pixels, for phones; None for one that stays ONNX.
     """
 
     name: str
@@ -143,6 +148,7 @@ class ComponentSource:
     exclude: tuple[str, ...] = ()
     faster_in_float: tuple[str, ...] = ()
     float_inputs: tuple[str, ...] = ()
+    even_rows: tuple[str, ...] = ()
     least_snr_db: Mapping[str, float] = field(default_factory=dict)
     float_note: str = ""
     weights: Weights | None = None

@@ -34,7 +34,9 @@ class TypedGraphEngine:
     targets = ("tensorrt",)
     device = "cpu"
 
-    def open(self, path: Path, component: Component, *, threads: int, device: str = "cpu") -> Session:
+    def open(
+        self, path: Path, component: Component, *, threads: int, device: str = "cpu", seldom: bool = False
+    ) -> Session:
         """See `Engine.open`. `path` is the table of contents."""
         if device != "cpu":
             raise EngineError("typed graphs are checked on the CPU", got=device, allowed="cpu")

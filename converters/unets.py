@@ -16,6 +16,12 @@ SENSITIVE: Final = tuple(
 )
 """Layers that stay float: few parameters, and every later layer stands on them."""
 
+EVEN_ROWS: Final = tuple(
+    f"model.*.{layer}.weight"
+    for layer in ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn2.to_q", "ff.net.0.proj")
+)
+"""Layers that read what a layer norm just made even; what attention mixes, what gates let through and text are not."""
+
 
 class PlainAttention:
     """Attention of any number of heads over as many or fewer key and value heads, which are never repeated in memory.
@@ -38,12 +44,18 @@ class PlainAttention:
         key, value = (layer(context).unflatten(-1, (-1, width)) for layer in (attn.to_k, attn.to_v))
         query = query if attn.norm_q is None else attn.norm_q(query)
         key = key if attn.norm_k is None else attn.norm_k(key)
-        # heads that share a key are rows of one product: (1, key heads, heads per key * tokens, width)
-        rows = (query * width**-0.5).transpose(1, 2).reshape(1, key.shape[2], -1, width)
-        scores = torch.matmul(rows, key.permute(0, 2, 3, 1))
+        # heads that share a key are rows of one product, (1, key heads, tokens and heads, width); where all share one,
+        # they are so as they lie
+        shared = key.shape[2] == 1
+        rows = query.reshape(1, 1, -1, width) if shared else query.transpose(1, 2).reshape(1, key.shape[2], -1, width)
+        scores = torch.matmul(rows, (key * width**-0.5).permute(0, 2, 3, 1))
         scores = scores if attention_mask is None else scores + attention_mask
-        mixed = torch.matmul(scores.softmax(-1), value.transpose(1, 2)).reshape(1, attn.heads, -1, width)
-        result: torch.Tensor = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
+        mixed = torch.matmul(scores.softmax(-1), value.transpose(1, 2))
+        if shared:
+            joined = mixed.reshape(1, -1, attn.heads * width)
+        else:
+            joined = mixed.reshape(1, attn.heads, -1, width).transpose(1, 2).flatten(2)
+        result: torch.Tensor = attn.to_out[0](joined)
         return result
 
 

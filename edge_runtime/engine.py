@@ -61,10 +61,13 @@ class Engine(Protocol):
     def device(self) -> str:
         """The device that it uses when none is asked for."""
 
-    def open(self, path: Path, component: Component, *, threads: int, device: str = "cpu") -> Session:
+    def open(
+        self, path: Path, component: Component, *, threads: int, device: str = "cpu", seldom: bool = False
+    ) -> Session:
         """Load the file `path`, which `component` describes, with the component's data files beside it.
 
-        This is the only costly call.
+        This is the only costly call. `seldom` says that the component runs about once an edit: an engine may then
+        leave weights as they lie, if arranging them costs more than a run gives back.
 
         Raises EngineError when the file can't be loaded, differs from the component, or when `device` is not the one
         that would run it: an engine never moves to another device in silence.

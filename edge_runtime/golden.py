@@ -96,9 +96,11 @@ class _RecordingEngine:
     def device(self) -> str:
         return self.engine.device
 
-    def open(self, path: Path, component: Component, *, threads: int, device: str = "cpu") -> Session:
+    def open(
+        self, path: Path, component: Component, *, threads: int, device: str = "cpu", seldom: bool = False
+    ) -> Session:
         """See `Engine.open`."""
-        session = self.engine.open(path, component, threads=threads, device=device)
+        session = self.engine.open(path, component, threads=threads, device=device, seldom=seldom)
         return _RecordingSession(session, component, self.runs)
 
 

@@ -20,7 +20,7 @@ from converters.qwen_vl import preprocessing
 from converters.shards import renamed
 from converters.source import Arrays, ComponentSource, FixedForm, Model, Weights
 from converters.tokenizers_file import tokenizer_json
-from converters.unets import SENSITIVE, DreamLiteDenoiser, PaddedDreamLiteDenoiser
+from converters.unets import EVEN_ROWS, SENSITIVE, DreamLiteDenoiser, PaddedDreamLiteDenoiser
 from edge_runtime.errors import OptionError
 from edge_runtime.tensors import TensorSpec
 
@@ -170,6 +170,7 @@ def _denoiser(folder: PipelineFolder, weights: Weights, longest: int) -> Compone
         },
         calibration=calibration,
         exclude=SENSITIVE,
+        even_rows=EVEN_ROWS,
         weights=renamed(weights, lambda name: f"model.{name}"),
         pinned=pinned,
     )

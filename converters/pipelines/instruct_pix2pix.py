@@ -17,7 +17,7 @@ from converters.shards import renamed
 from converters.source import Arrays, ComponentSource, Model, Weights
 from converters.text_encoders import clip_text, token_settings
 from converters.tokenizers_file import tokenizer_json
-from converters.unets import SENSITIVE, StableDiffusionDenoiser
+from converters.unets import EVEN_ROWS, SENSITIVE, StableDiffusionDenoiser
 from edge_runtime.errors import ConversionError
 from edge_runtime.tensors import TensorSpec
 
@@ -116,6 +116,7 @@ def _denoiser(folder: PipelineFolder, weights: Weights, tokens: int) -> Componen
         working=lambda width, height: {"latent_height": height // factor, "latent_width": width // factor},
         calibration=calibration,
         exclude=SENSITIVE,
+        even_rows=EVEN_ROWS,
         weights=renamed(weights, lambda name: f"model.{name}"),
     )
 

@@ -45,8 +45,10 @@ MOST_POWER: Final = 3.0
 PICTURE_BYTES: Final = 50
 """Pixels of the photo and the result, and their planes in float, for a pixel of the result."""
 
+PAINTING: Final = ("vae_encoder", "denoiser", "vae_decoder")
+"""Parts that run once a step or a tile, in this order, behind those that read words or look at pictures, once each."""
+
 _TILED: Final = "vae_"
-_LAST: Final = ("vae_encoder", "denoiser", "vae_decoder")  # behind everything that reads words
 
 
 class Work(NamedTuple):
@@ -125,7 +127,7 @@ def peak_bytes(manifest: Manifest, width: int, height: int, *, together: bool) -
         raise ArtifactError("the manifest has no figures of memory", hint="convert the model again")
     pixels = width * height
     most = held = 0
-    for part in sorted(known.values(), key=lambda part: _LAST.index(part.name) if part.name in _LAST else -1):
+    for part in sorted(known.values(), key=lambda part: PAINTING.index(part.name) if part.name in PAINTING else -1):
         most = max(most, held + part.open_bytes + part.working_bytes(pixels))
         if together:
             held += part.open_bytes + part.kept_bytes(pixels)

@@ -42,7 +42,9 @@ class LiteRTEngine:
     targets = ("tflite",)
     device = "cpu"
 
-    def open(self, path: Path, component: Component, *, threads: int, device: str = "cpu") -> Session:
+    def open(
+        self, path: Path, component: Component, *, threads: int, device: str = "cpu", seldom: bool = False
+    ) -> Session:
         """See `Engine.open`. `threads` share the work of one run; 1 or more."""
         if threads < 1:
             raise EngineError("the number of threads is not usable", got=threads, allowed="1 or more")

@@ -39,7 +39,9 @@ class TensorRTEngine:
     targets = ("tensorrt",)
     device = DEVICE
 
-    def open(self, path: Path, component: Component, *, threads: int, device: str = DEVICE) -> Session:
+    def open(
+        self, path: Path, component: Component, *, threads: int, device: str = DEVICE, seldom: bool = False
+    ) -> Session:
         """See `Engine.open`. `path` is the table of contents; `threads` are the GPU's own affair."""
         if device != DEVICE:
             raise EngineError("TensorRT runs on a GPU alone", got=device, allowed=DEVICE, hint="ask for device cuda")
