@@ -67,42 +67,38 @@ def integers(editor: GraphEditor, weight: Weight, scheme: WeightScheme, least_db
     return rounded.snr_db
 
 
-def integer_product(editor: GraphEditor, weight: Weight, scheme: WeightScheme, least_db: float) -> float | None:
+def integer_product(
+    editor: GraphEditor, weight: Weight, scheme: WeightScheme, least_db: float, *, even: bool = False
+) -> float | None:
     """Rows rounded to 8 bits as they come, times codes with a scale an output; None if the codes lose too much.
 
-    Each row is divided by its largest magnitude, so that one step fits them all. Of the standard operators ONNX Runtime
-    makes one product, faster than `DequantizeLinear` before one: benchmarks/edit_scale.py.
+    Each row is divided by its largest magnitude, so that one step fits them all. Rows that are `even` already are not:
+    ONNX Runtime then takes a bias that follows into the product, and five passes over the rows are saved. Of the
+    standard operators it makes one product, faster than `DequantizeLinear` before one: benchmarks/edit_scale.py.
     """
     rounded = _rounded(weight, scheme)
     if rounded.snr_db < least_db:
         return None
-    stored = _by_output(editor, weight, rounded)
-    last = editor.constant("rows.axis", np.array([-1], np.int64), ir.DataType.INT64)
-    least = editor.constant("rows.least", np.array(SMALLEST_STEP), ir.DataType.FLOAT)
+    codes = editor.initialiser(f"{weight.name}.codes", rounded.codes.view(np.int8), ir.DataType.INT8, rounded.shape)
+    scales = editor.initialiser(f"{weight.name}.scales", rounded.scales, ir.DataType.FLOAT, rounded.scales.shape)
     for node, _ in list(weight.value.uses()):
         tape = Tape()
         given = node.inputs[0]
-        largest = tape.op("Max", [tape.op("ReduceMax", [tape.op("Abs", [given]), last], {"keepdims": 1}), least])
-        result = _multiplied(tape, tape.op("Div", [given, largest]), *stored)
-        editor.replace_node(node, tape, tape.op("Mul", [result, largest]))
+        largest = None if even else _largest_of_rows(editor, tape, given)
+        taken = given if largest is None else tape.op("Div", [given, largest])
+        row, step, zero = tape.op_multi_out("DynamicQuantizeLinear", [taken], num_outputs=3)
+        product = tape.op("Cast", [tape.op("MatMulInteger", [row, codes, zero])], {"to": ir.DataType.FLOAT})
+        result = tape.op("Mul", [product, tape.op("Mul", [step, scales])])
+        editor.replace_node(node, tape, result if largest is None else tape.op("Mul", [result, largest]))
     editor.drop(weight.value)
     return rounded.snr_db
 
 
-def even_product(editor: GraphEditor, weight: Weight, scheme: WeightScheme, least_db: float) -> float | None:
-    """As `integer_product` with one step for all rows, which must be of about one scale.
-
-    ONNX Runtime then takes a bias that follows into the same kernel: five passes over the rows less.
-    """
-    rounded = _rounded(weight, scheme)
-    if rounded.snr_db < least_db:
-        return None
-    stored = _by_output(editor, weight, rounded)
-    for node, _ in list(weight.value.uses()):
-        tape = Tape()
-        editor.replace_node(node, tape, _multiplied(tape, node.inputs[0], *stored))
-    editor.drop(weight.value)
-    return rounded.snr_db
+def _largest_of_rows(editor: GraphEditor, tape: Tape, given: ir.Value | None) -> ir.Value:
+    """Return each row's largest magnitude, never 0."""
+    last = editor.constant("rows.axis", np.array([-1], np.int64), ir.DataType.INT64)
+    least = editor.constant("rows.least", np.array(SMALLEST_STEP), ir.DataType.FLOAT)
+    return tape.op("Max", [tape.op("ReduceMax", [tape.op("Abs", [given]), last], {"keepdims": 1}), least])
 
 
 def low_rank(editor: GraphEditor, weight: Weight, scheme: WeightScheme) -> float:
@@ -274,21 +270,6 @@ def _quantise_bias(
     result = tape.op("DequantizeLinear", inputs, {"axis": 0})
     editor.insert(node, tape, f"{node.name}.bias", before=True)
     node.replace_input_with(2, result)
-
-
-def _by_output(editor: GraphEditor, weight: Weight, rounded: Rounded) -> tuple[ir.Value, ir.Value]:
-    """Return the initialisers of a matrix in 8 bits: codes (inputs, outputs), and a scale an output."""
-    return (
-        editor.initialiser(f"{weight.name}.codes", rounded.codes.view(np.int8), ir.DataType.INT8, rounded.shape),
-        editor.initialiser(f"{weight.name}.scales", rounded.scales, ir.DataType.FLOAT, rounded.scales.shape),
-    )
-
-
-def _multiplied(tape: Tape, given: ir.Value | None, codes: ir.Value, scales: ir.Value) -> ir.Value:
-    """Return the product of what is given, rounded to 8 bits over its own range, and a matrix's codes, as float."""
-    row, step, zero = tape.op_multi_out("DynamicQuantizeLinear", [given], num_outputs=3)
-    product = tape.op("Cast", [tape.op("MatMulInteger", [row, codes, zero])], {"to": ir.DataType.FLOAT})
-    return tape.op("Mul", [product, tape.op("Mul", [step, scales])])
 
 
 def _rounded(weight: Weight, scheme: WeightScheme) -> Rounded:

@@ -1,7 +1,9 @@
-"""Spells parts of a graph in operators for which ONNX Runtime's CPU engine has a kernel; results stay what they were.
+"""Spells parts of a graph in operators for which ONNX Runtime's CPU engine has a kernel.
 
-What it has no kernel for, it takes apart: a group norm becomes some twenty passes over the picture. Times are those of
-ONNX Runtime 1.32 on two cores with AVX-512, benchmarks/edit_scale.py shows what is gained in all.
+What it has no kernel for, it takes apart: a group norm becomes a dozen passes over the picture, which take three times
+as long (1.32, two cores), and the variance is what is left of the mean square when the square of the mean is taken off.
+In float, values of 300 +- 1 are normed 0.3 beside what they should be; the kernel takes the mean off first, and is
+within 2e-5.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ def spell(graph: ir.Graph) -> None:
 
 
 def _group_norm(graph: ir.Graph, node: ir.Node) -> None:
-    """Spell a group norm as the norm of a few very long rows, scaled and shifted by channel: a third of the time."""
+    """Spell a group norm as the norm of a few very long rows, scaled and shifted by channel."""
     taken, weight, bias = node.inputs
     assert taken is not None and weight is not None and bias is not None
     rank = None if taken.shape is None else len(taken.shape)

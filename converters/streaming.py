@@ -162,12 +162,9 @@ class _Writer:
         if scheme.rank and pays_off((weight.shape[0], weight.shape[1]), scheme.rank):
             return forms.low_rank(self._editor, weight, scheme)
         if self._recipe.layers[Layer.MATMUL].by_rows and scheme.bits == 8:
-            form = forms.even_product if self._even(use) else forms.integer_product
-            return form(self._editor, weight, scheme, LEAST_SNR_DB["int8"])
+            even = any(fnmatch.fnmatch(use.tensor, pattern) for pattern in self._component.even_rows)
+            return forms.integer_product(self._editor, weight, scheme, LEAST_SNR_DB["int8"], even=even)
         return forms.integers(self._editor, weight, scheme, LEAST_SNR_DB[scheme.precision])
-
-    def _even(self, use: Use) -> bool:
-        return any(fnmatch.fnmatch(use.tensor, pattern) for pattern in self._component.even_rows)
 
     def _convolution(self, use: Use, weight: forms.Weight) -> float | None:
         """Write a convolution's weight, and its bias with it where the arithmetic is in 8 bits."""

@@ -56,6 +56,16 @@ def test_a_group_norm_is_the_norm_of_long_rows(tmp_path, shape, epsilon):
     assert "LayerNormalization" in after and "ReduceMean" in before and len(after) < len(before)
 
 
+def test_a_group_norm_of_values_far_from_zero_is_exact():
+    x = np.random.default_rng(0).normal(300, 1, (1, 64, 64, 64)).astype(np.float32)
+    node = helper.make_node("GroupNormalization", ["x", "w", "b"], ["y"], num_groups=32)
+    model = graph([node], [1, 64, "h", "w"], w=np.ones(64, np.float32), b=np.zeros(64, np.float32))
+    got, _ = run(spelled(model), x)
+    rows = x.reshape(32, -1).astype(np.float64)
+    wanted = (rows - rows.mean(1, keepdims=True)) / rows.std(1, keepdims=True)
+    assert np.abs(got.reshape(32, -1) - wanted).max() < 1e-4
+
+
 def test_a_group_norm_of_unknown_rank_stays(tmp_path):
     node = helper.make_node("GroupNormalization", ["z", "w", "b"], ["y"], num_groups=2)
     nodes = [helper.make_node("Neg", ["x"], ["z"]), node]
