@@ -9,7 +9,6 @@ not run. Turning, cropping and the like come last and are no graphs (`edge_runti
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -18,85 +17,23 @@ from PIL import Image
 
 from edge_runtime import canvas
 from edge_runtime.artifact import Artifact
-from edge_runtime.canvas import Shares
 from edge_runtime.engine import Engine, Session
-from edge_runtime.errors import ArtifactError, InstructionError, PlanError
+from edge_runtime.errors import InstructionError, PlanError
 from edge_runtime.family import Mask, Pixels
 from edge_runtime.generators import retold
 from edge_runtime.images import resize_to
 from edge_runtime.plan import ERASING, MASKED, Edit, Plan, Vocabulary
+from edge_runtime.planner_settings import PlannerSettings
 from edge_runtime.request import Step
-from edge_runtime.restoration import Graph, Mending, filled_blocks, mended, mended_inside
+from edge_runtime.restoration import Graph, filled_blocks, mended, mended_inside
 from edge_runtime.tiles import Tile, strips, tiles
 
 Floats = NDArray[np.float32]
 Masks = Mapping[str, Mask]
 """Region -> float32 mask of any size that covers the whole photo."""
 
-SMALLEST_TILE_PIXELS: Final = 512
-"""What a format with fixed sizes must offer: several cells of the reduced copy of the largest photo, and margins."""
-
 _SIDES: Final = ("subject", "background")
 _SEEN: Final = (*_SIDES, "skin")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Settings:
-    """The manifest's settings that are read here.
-
-    `strip_pixels`: pixels times region rows that are rendered at once. `faintest`: mean of a region's mask below which
-    the photo doesn't seem to have it.
-    """
-
-    vocabulary: Vocabulary
-    max_bytes: int
-    mask_pixels: int
-    context_pixels: int
-    halo_rows: int
-    colors: list[str]
-    restore: list[str]
-    corrections: Mapping[str, list[str]]
-    local: frozenset[str]
-    full: frozenset[str]
-    cutting: frozenset[str]
-    canvas: frozenset[str]
-    strip_pixels: int
-    upscaled_pixels: int
-    faintest: Mapping[str, float]
-    mending: Mending
-    shares: Shares
-    tile_pixels: Mapping[str, int]
-
-    @classmethod
-    def read(cls, settings: Mapping[str, Any]) -> _Settings:
-        """Check and convert the manifest's member; raises ArtifactError."""
-        try:
-            vocabulary = Vocabulary.from_json(settings["vocabulary"])
-            return cls(
-                vocabulary=vocabulary,
-                max_bytes=int(settings["max_instruction_bytes"]),
-                mask_pixels=int(settings["mask_pixels"]),
-                context_pixels=int(settings["context_pixels"]),
-                halo_rows=int(settings["halo_rows"]),
-                colors=[vocabulary.colors[name] for name in settings["color_axis"]],
-                restore=list(settings["restore_axis"]),
-                corrections=dict(settings["corrections"]),
-                local=frozenset(settings["local_adjustments"]),
-                full=frozenset(settings["full_adjustments"]),
-                cutting=frozenset(settings["cutting_adjustments"]),
-                canvas=frozenset(settings["canvas_adjustments"]),
-                strip_pixels=int(settings["strip_pixels"]),
-                upscaled_pixels=int(settings["max_upscaled_pixels"]),
-                faintest={name: float(settings["faintest"][name]) for name in ("subject", "skin")},
-                mending=Mending(**settings["restoration"]),
-                shares=Shares(**settings["canvas"]),
-                tile_pixels=_tile_sides(settings.get("fixed_sizes", {})),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                "the artifact's settings don't fit nano-banana", got=error,
-                hint="it is of another version of nanoedge: convert the model again",
-            ) from error
 
 
 class NanoBanana:
@@ -105,7 +42,7 @@ class NanoBanana:
     def __init__(self, artifact: Artifact, engine: Engine, threads: int, device: str) -> None:
         self._artifact, self._engine, self._threads, self._device = artifact, engine, threads, device
         self._sessions: dict[str, Session] = {}
-        self._settings = _Settings.read(artifact.manifest.settings)
+        self._settings = PlannerSettings.read(artifact.manifest.settings)
         self.vocabulary: Vocabulary = self._settings.vocabulary
 
     def plan(self, instruction: str) -> Plan:
@@ -341,18 +278,6 @@ class NanoBananaFamily:
     ) -> NanoBanana:
         """Check the settings; graphs are opened on first use, all together a few megabytes."""
         return NanoBanana(artifact, engine, threads, device)
-
-
-def _tile_sides(sizes: Mapping[str, Sequence[Mapping[str, int]]]) -> dict[str, int]:
-    """Component -> side of the largest square that one of its fixed sizes holds; none for those without height."""
-    squares = {
-        name: [min(each["height"], each["width"]) for each in entries if "height" in each]
-        for name, entries in sizes.items()
-    }
-    sides = {name: max(each) for name, each in squares.items() if each}
-    if odd := {name: side for name, side in sides.items() if type(side) is not int or side < SMALLEST_TILE_PIXELS}:
-        raise ValueError(f"tiles of {odd} pixels, {SMALLEST_TILE_PIXELS} or more are needed")
-    return sides
 
 
 def _of(plan: Plan, names: Collection[str]) -> list[Edit]:
