@@ -2,13 +2,11 @@
 
 A diffusion editor runs its parts one after another: text encoder, autoencoder, denoiser, autoencoder. Together they
 often don't fit, alone the largest does. So before a part is opened, others are closed as far as memory asks for it, the
-one that was used longest ago first. Where all fit, the first run opens all side by side: an engine arranges the weights
-of a part with one thread.
+one that was used longest ago first.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from edge_runtime.artifact import Artifact
@@ -58,13 +56,9 @@ class Components:
         self._parts = parts(artifact.manifest.settings)
         self.pixels = DEFAULT_PIXELS
         self._sessions: dict[str, Session] = {}
-        self._begun = False
 
     def run(self, name: str, **inputs: Tensor) -> dict[str, Tensor]:
         """Run a part; raises EngineError."""
-        if not self._begun:
-            self._begun = True
-            self._open_together()
         session = self._sessions.pop(name, None) or self._open(name)
         self._sessions[name] = session  # the last used stands last
         return session.run(inputs)
@@ -74,31 +68,18 @@ class Components:
         return any(spec.name == tensor for spec in self._artifact.manifest.component(name).inputs)
 
     def close(self) -> None:
-        """Close every part; the next run opens them again."""
-        self._begun = False
+        """Close every part; the next run opens its own again."""
         while self._sessions:
             self._close_oldest()
 
-    def _open_together(self) -> None:
-        """Open all parts, if there is room for them on the CPU. One that can't be opened says so when it is run."""
-        if self._device != "cpu" or self._threads < 2 or not self._parts or not self._all_fit():
-            return
-        with ThreadPoolExecutor(self._threads) as pool:
-            largest_first = sorted(self._parts, key=self._bytes, reverse=True)
-            opening = {name: pool.submit(self._opened, name) for name in largest_first}
-        self._sessions = {name: each.result() for name, each in opening.items() if each.exception() is None}
-        trim_heap()
-
     def _open(self, name: str) -> Session:
         self._make_room(name)
-        session = self._opened(name)
+        component, path = self._artifact.manifest.component(name), self._artifact.path(name)
+        session = self._engine.open(
+            path, component, threads=self._threads, device=self._device, seldom=name not in PAINTING
+        )
         trim_heap()  # what the engine needed for arranging the weights
         return session
-
-    def _opened(self, name: str) -> Session:
-        component = self._artifact.manifest.component(name)
-        path, seldom = self._artifact.path(name), name not in PAINTING
-        return self._engine.open(path, component, threads=self._threads, device=self._device, seldom=seldom)
 
     def _make_room(self, name: str) -> None:
         wanted, working = self._bytes(name), self._working_bytes(name)
@@ -114,13 +95,6 @@ class Components:
             return wanted + working <= Machine.detect().available_bytes
         held = sum(self._bytes(name) + self._kept_bytes(name) for name in self._sessions)
         return wanted + held + working <= self._memory_bytes
-
-    def _all_fit(self) -> bool:
-        wanted = sum(map(self._bytes, self._parts))
-        working = max(map(self._working_bytes, self._parts))
-        if self._memory_bytes is None:
-            return wanted + working <= Machine.detect().available_bytes
-        return wanted + working + sum(map(self._kept_bytes, self._parts)) <= self._memory_bytes
 
     def _bytes(self, name: str) -> int:
         """Return what a part holds while it is open."""

@@ -258,6 +258,53 @@ def test_a_data_file_is_mapped_into_memory(lookup):
     assert not mapped()
 
 
+INPUTS, OUTPUTS = 4096, 8192
+PRODUCT = Component(
+    name="product", file="product.onnx", precision="int8",
+    inputs=(TensorSpec(name="x", dtype="float32", shape=("rows", INPUTS)),),
+    outputs=(TensorSpec(name="y", dtype="float32", shape=("rows", OUTPUTS)),),
+    data=(DataFile(file="product.data"),),
+)  # fmt: skip
+
+
+@pytest.fixture
+def product(tmp_path):
+    """A product of 8-bit integers, as conversion writes them, with 32 MB of codes."""
+    codes = np.random.default_rng(0).integers(-64, 64, (INPUTS, OUTPUTS), np.int8)
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["row", "step", "zero"]),
+        helper.make_node("MatMulInteger", ["row", "codes", "zero"], ["whole"]),
+        helper.make_node("Cast", ["whole"], ["cast"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["cast", "step"], ["y"]),
+    ]
+    inputs, outputs = (
+        [value(name, TensorProto.FLOAT, ["rows", size])] for name, size in (("x", INPUTS), ("y", OUTPUTS))
+    )
+    graph = helper.make_graph(nodes, "product", inputs, outputs, [numpy_helper.from_array(codes, "codes")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    path = tmp_path / "product.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="product.data", size_threshold=1024)
+    return path
+
+
+def private_megabytes():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_what_runs_seldom_keeps_its_weights_in_the_file(product):
+    x = np.random.default_rng(1).standard_normal((7, INPUTS)).astype(np.float32)
+    taken, results = {}, {}
+    for seldom in (True, False):  # in this order: what the other gives back could be taken again unseen
+        before = private_megabytes()
+        with ENGINE.open(product, PRODUCT, threads=2, seldom=seldom) as session:
+            results[seldom] = session.run({"x": x})["y"]
+            taken[seldom] = private_megabytes() - before
+    assert taken[True] < 16 and taken[False] > 28, taken
+    np.testing.assert_array_equal(results[True], results[False])
+
+
 def test_a_data_file_that_the_component_does_not_name(lookup):
     part = replace(lookup.manifest.component("lookup"), data=())
     with pytest.raises(EngineError, match="weights in another file"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from io import StringIO
 from types import SimpleNamespace
 
@@ -18,7 +17,7 @@ from edge_runtime.diffusion.latents import LatentSpace, folded, unfolded
 from edge_runtime.diffusion.pictures import SizeRule, by_area
 from edge_runtime.diffusion.preview import ColourMap
 from edge_runtime.diffusion.settings import Settings
-from edge_runtime.errors import ArtifactError, EngineError, OptionError
+from edge_runtime.errors import ArtifactError, OptionError
 from edge_runtime.generators import finished
 from edge_runtime.progress import EditProgress, duration
 from edge_runtime.request import Size, Step
@@ -146,6 +145,7 @@ def test_parts_share_the_room_they_have(monkeypatch):
     log: list[str] = []
 
     def opened(path, component, *, threads, device, seldom):
+        assert seldom == (component.name == "text_encoder")
         log.append(f"open {component.name}")
         return SimpleNamespace(run=lambda inputs: {}, close=lambda: log.append(f"close {component.name}"))
 
@@ -185,58 +185,6 @@ def test_a_part_is_closed_when_the_figures_say_that_a_run_at_this_size_needs_the
     for name in needs:
         parts.run(name)
     assert log == (["text_encoder"] if closed else [])
-
-
-class Opening:
-    """An engine whose parts take long to open, and tell how many do so at a time."""
-
-    def __init__(self, broken: str = "") -> None:
-        self.broken, self.log = broken, []
-        self._both = threading.Barrier(2, timeout=10)
-
-    def open(self, path, component, *, threads, device, seldom):
-        self.log.append(path)
-        if path == self.broken:
-            raise EngineError("no graph")
-        if path in ("denoiser", "text_encoder"):
-            self._both.wait()
-        return SimpleNamespace(run=lambda inputs: {"ran": path}, close=lambda: self.log.append(f"close {path}"))
-
-
-def opening_parts(engine, bound, **options):
-    needs = {
-        name: {"opened": opened, "work": [[512 * 512, 1000, 5_000_000]]}
-        for name, opened in {"text_encoder": 90_000_000, "vae_decoder": 1_000_000, "denoiser": 100_000_000}.items()
-    }
-    manifest = SimpleNamespace(component=lambda name: None, settings={"memory": needs})
-    artifact = SimpleNamespace(manifest=manifest, path=lambda name: name)
-    return Components(artifact, engine, **{"threads": 2, "device": "cpu", **options}, memory_bytes=bound)
-
-
-def test_parts_that_all_fit_are_opened_side_by_side_the_largest_first():
-    engine = Opening()
-    parts = opening_parts(engine, 10**9)
-    assert not engine.log  # nothing before it is needed
-    assert parts.run("vae_decoder") == {"ran": "vae_decoder"}
-    assert sorted(engine.log[:2]) == ["denoiser", "text_encoder"] and len(engine.log) == 3
-    assert parts.run("denoiser") == {"ran": "denoiser"} and len(engine.log) == 3
-    parts.close()
-    assert len(engine.log) == 6
-
-
-@pytest.mark.parametrize(("bound", "device"), [(230_000_000, "cpu"), (10**9, "cuda")])
-def test_parts_are_opened_one_by_one_where_they_do_not_fit_or_are_not_on_the_cpu(bound, device):
-    engine = Opening()
-    opening_parts(engine, bound, device=device).run("vae_decoder")
-    assert engine.log == ["vae_decoder"]
-
-
-def test_a_part_that_cannot_be_opened_says_so_when_it_is_needed():
-    engine = Opening(broken="vae_decoder")
-    parts = opening_parts(engine, 10**9)
-    assert parts.run("denoiser") == {"ran": "denoiser"}
-    with pytest.raises(EngineError, match="(?i)no graph"):
-        parts.run("vae_decoder")
 
 
 def test_pixels_that_are_no_numbers_are_no_picture():
