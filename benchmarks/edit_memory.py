@@ -3,7 +3,8 @@
     python -m benchmarks.edit_memory ARTIFACT... [--sides 512,1024] [--steps 1]
 
 Every edit is a process of its own, at each size once with all parts kept open and once with one part at a time. Memory
-is VmHWM, the highest resident memory, mapped files included. More steps need no more memory.
+is VmHWM, the highest resident memory, mapped files included; "its own" is the highest RssAnon, looked at every few
+milliseconds: what the system can't drop when others need the room. More steps need no more memory.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import subprocess
 import sys
+import threading
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,7 @@ from edge_runtime.diffusion.memory import peak_bytes
 
 WORDS: Final = "make it snowy"
 PLENTY_BYTES: Final = 1 << 50
+LOOK_SECONDS: Final = 0.01
 ONE_BYTE: Final = 1
 """As a bound for parts that are open together: then only one is."""
 
@@ -38,7 +41,7 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, type=int, metavar=("SIDE", "MEMORY_BYTES"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(_edit(arguments.artifacts[0], *arguments.one, arguments.steps))
+        print(json.dumps(_edit(arguments.artifacts[0], *arguments.one, arguments.steps)))
         return
     rows = []
     for folder in arguments.artifacts:
@@ -46,7 +49,8 @@ def main() -> None:
             for together in (True, False):
                 rows.append(_row(folder, side, together, arguments.steps))
                 print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
-    print(markdown(("artifact", "pixels", "parts", "predicted MB", "measured MB", "predicted / measured"), rows))
+    head = ("artifact", "pixels", "parts", "predicted MB", "measured MB", "predicted / measured", "its own MB")
+    print(markdown(head, rows))
 
 
 def _row(folder: Path, side: int, together: bool, steps: int) -> tuple[str, ...]:
@@ -54,14 +58,14 @@ def _row(folder: Path, side: int, together: bool, steps: int) -> tuple[str, ...]
     bound = PLENTY_BYTES if together else ONE_BYTE
     command = [sys.executable, "-m", "benchmarks.edit_memory", str(folder), "--steps", str(steps)]
     ended = subprocess.run([*command, "--one", str(side), str(bound)], stdout=subprocess.PIPE, text=True, check=True)
-    measured = json.loads(ended.stdout.splitlines()[-1])
+    measured, own = json.loads(ended.stdout.splitlines()[-1])
     parts = "together" if together else "one at a time"
     figures = (f"{predicted / 1e6:,.0f}", f"{measured / 1e6:,.0f}", f"{predicted / measured:.2f}")
-    return (folder.name, f"{side} x {side}", parts, *figures)
+    return (folder.name, f"{side} x {side}", parts, *figures, f"{own / 1e6:,.0f}")
 
 
-def _edit(folder: Path, side: int, memory_bytes: int, steps: int) -> int:
-    """Edit a picture of noise as the command does, and return the peak in bytes."""
+def _edit(folder: Path, side: int, memory_bytes: int, steps: int) -> tuple[int, int]:
+    """Edit a picture of noise as the command does; return the peaks of resident and of private memory in bytes."""
     from edge_runtime.editor import Editor
     from edge_runtime.heap import limit_heap
     from edge_runtime.request import EditRequest, Size
@@ -73,10 +77,28 @@ def _edit(folder: Path, side: int, memory_bytes: int, steps: int) -> int:
     request = EditRequest(
         image=stream.getvalue(), instruction=WORDS, seed=7, steps=steps, size=Size(width=side, height=side)
     )
-    with Editor.open(folder, memory_bytes=memory_bytes) as editor:
-        editor.edit(request)
+    own = _status_bytes("RssAnon")
+    ended = threading.Event()
+
+    def watch() -> None:
+        nonlocal own
+        while not ended.wait(LOOK_SECONDS):
+            own = max(own, _status_bytes("RssAnon"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with Editor.open(folder, memory_bytes=memory_bytes) as editor:
+            editor.edit(request)
+    finally:
+        ended.set()
+        watcher.join()
+    return _status_bytes("VmHWM"), own
+
+
+def _status_bytes(name: str) -> int:
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name))
 
 
 if __name__ == "__main__":
