@@ -16,6 +16,17 @@ INLINE_BYTES: Final = 64
 INLINE_TYPES: Final = (ir.DataType.FLOAT, ir.DataType.UINT8, ir.DataType.INT64)
 
 
+def replace_node(graph: ir.Graph, node: ir.Node, tape: Tape, result: ir.Value) -> None:
+    """Put new nodes in the place of one; `result` takes the name of its output."""
+    old = node.outputs[0]
+    result.shape, result.type = old.shape, old.type
+    name, old.name = old.name, f"{old.name}.before"
+    for place, made in enumerate(tape.nodes):
+        made.name = f"{node.name}.{made.op_type.lower()}_{place}"
+    ir.convenience.replace_nodes_and_values(graph, node, [node], tape.nodes, [old], [result])
+    result.name = name
+
+
 class GraphEditor:
     """One graph and the data file of its values."""
 
@@ -52,13 +63,7 @@ class GraphEditor:
 
     def replace_node(self, node: ir.Node, tape: Tape, result: ir.Value) -> None:
         """Put new nodes in the place of one; `result` takes the name of its output."""
-        old = node.outputs[0]
-        result.shape, result.type = old.shape, old.type
-        name, old.name = old.name, f"{old.name}.before"
-        for place, made in enumerate(tape.nodes):
-            made.name = f"{node.name}.{made.op_type.lower()}_{place}"
-        ir.convenience.replace_nodes_and_values(self._graph, node, [node], tape.nodes, [old], [result])
-        result.name = name
+        replace_node(self._graph, node, tape, result)
 
     def insert(self, node: ir.Node, tape: Tape, name: str, *, before: bool) -> None:
         """Put new nodes before or behind one."""

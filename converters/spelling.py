@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-Tape = ir.tape.Tape
+from converters.graph_editor import Tape, replace_node
+
 _DEFAULT_EPSILON: Final = 1e-5
 
 
@@ -43,7 +44,7 @@ def _group_norm(graph: ir.Graph, node: ir.Node) -> None:
     normed = tape.op("LayerNormalization", [rows, ones], {"axis": -1, "epsilon": epsilon})
     axes = _constant(graph, f"channels.{rank}", list(range(1, rank - 1)))
     scaled = tape.op("Mul", [tape.op("Reshape", [normed, shape]), tape.op("Unsqueeze", [weight, axes])])
-    _replace(graph, node, tape, tape.op("Add", [scaled, tape.op("Unsqueeze", [bias, axes])]))
+    replace_node(graph, node, tape, tape.op("Add", [scaled, tape.op("Unsqueeze", [bias, axes])]))
 
 
 def _reciprocal_root(graph: ir.Graph, node: ir.Node) -> None:
@@ -55,7 +56,7 @@ def _reciprocal_root(graph: ir.Graph, node: ir.Node) -> None:
     for user, place in list(node.outputs[0].uses()):
         if user.op_type == "Mul":
             tape = Tape()
-            _replace(graph, user, tape, tape.op("Div", [user.inputs[1 - place], root]))
+            replace_node(graph, user, tape, tape.op("Div", [user.inputs[1 - place], root]))
     if not node.outputs[0].uses():
         graph.remove(node, safe=True)
 
@@ -74,13 +75,3 @@ def _constant(graph: ir.Graph, name: str, values: list[int]) -> ir.Value:
         found = ir.Value(name=name, shape=ir.Shape([len(values)]), type=ir.TensorType(tensor.dtype), const_value=tensor)
         graph.initializers[name] = found
     return found
-
-
-def _replace(graph: ir.Graph, node: ir.Node, tape: Tape, result: ir.Value) -> None:
-    old = node.outputs[0]
-    result.shape, result.type = old.shape, old.type
-    name, old.name = old.name, f"{old.name}.before"
-    for place, made in enumerate(tape.nodes):
-        made.name = f"{node.name}.{made.op_type.lower()}_{place}"
-    ir.convenience.replace_nodes_and_values(graph, node, [node], tape.nodes, [old], [result])
-    result.name = name
