@@ -287,22 +287,18 @@ def product(tmp_path):
     return path
 
 
-def private_megabytes():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 def test_what_runs_seldom_keeps_its_weights_in_the_file(product):
     x = np.random.default_rng(1).standard_normal((7, INPUTS)).astype(np.float32)
-    taken, results = {}, {}
-    for seldom in (True, False):  # in this order: what the other gives back could be taken again unseen
-        before = private_megabytes()
+    results = []
+    for seldom in (True, False):
         with ENGINE.open(product, PRODUCT, threads=2, seldom=seldom) as session:
-            results[seldom] = session.run({"x": x})["y"]
-            taken[seldom] = private_megabytes() - before
-    assert taken[True] < 16 and taken[False] > 28, taken
-    np.testing.assert_array_equal(results[True], results[False])
+            results.append(session.run({"x": x})["y"])
+            # once they are arranged for the processor, in memory of their own, the file isn't needed any more
+            assert (str(product.parent) in Path("/proc/self/maps").read_text()) == seldom
+        del session
+        gc.collect()
+    np.testing.assert_array_equal(*results)
 
 
 def test_a_data_file_that_the_component_does_not_name(lookup):
