@@ -10,10 +10,9 @@ milliseconds: what the system can't drop when others need the room. More steps n
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
-import threading
+import time
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,8 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from benchmarks.convert_peers import private_bytes
+from benchmarks.edit_scale import peak_megabytes
 from benchmarks.table import markdown
 from edge_runtime.artifact import Artifact
 from edge_runtime.diffusion.memory import peak_bytes
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, type=int, metavar=("SIDE", "MEMORY_BYTES"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(_edit(arguments.artifacts[0], *arguments.one, arguments.steps)))
+        print(_edit(arguments.artifacts[0], *arguments.one, arguments.steps))
         return
     rows = []
     for folder in arguments.artifacts:
@@ -54,18 +55,25 @@ def main() -> None:
 
 
 def _row(folder: Path, side: int, together: bool, steps: int) -> tuple[str, ...]:
-    predicted = peak_bytes(Artifact.open(folder, verify=False).manifest, side, side, together=together)
+    predicted = peak_bytes(Artifact.open(folder, verify=False).manifest, side, side, together=together) / 1e6
     bound = PLENTY_BYTES if together else ONE_BYTE
     command = [sys.executable, "-m", "benchmarks.edit_memory", str(folder), "--steps", str(steps)]
-    ended = subprocess.run([*command, "--one", str(side), str(bound)], stdout=subprocess.PIPE, text=True, check=True)
-    measured, own = json.loads(ended.stdout.splitlines()[-1])
+    own = 0
+    with subprocess.Popen([*command, "--one", str(side), str(bound)], stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            own = max(own, private_bytes(process.pid))
+            time.sleep(LOOK_SECONDS)
+        said = "" if process.stdout is None else process.stdout.read()
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed")
+    measured = float(said.splitlines()[-1])
     parts = "together" if together else "one at a time"
-    figures = (f"{predicted / 1e6:,.0f}", f"{measured / 1e6:,.0f}", f"{predicted / measured:.2f}")
+    figures = (f"{predicted:,.0f}", f"{measured:,.0f}", f"{predicted / measured:.2f}")
     return (folder.name, f"{side} x {side}", parts, *figures, f"{own / 1e6:,.0f}")
 
 
-def _edit(folder: Path, side: int, memory_bytes: int, steps: int) -> tuple[int, int]:
-    """Edit a picture of noise as the command does; return the peaks of resident and of private memory in bytes."""
+def _edit(folder: Path, side: int, memory_bytes: int, steps: int) -> float:
+    """Edit a picture of noise as the command does, and return the peak in megabytes."""
     from edge_runtime.editor import Editor
     from edge_runtime.heap import limit_heap
     from edge_runtime.request import EditRequest, Size
@@ -77,28 +85,9 @@ def _edit(folder: Path, side: int, memory_bytes: int, steps: int) -> tuple[int, 
     request = EditRequest(
         image=stream.getvalue(), instruction=WORDS, seed=7, steps=steps, size=Size(width=side, height=side)
     )
-    own = _status_bytes("RssAnon")
-    ended = threading.Event()
-
-    def watch() -> None:
-        nonlocal own
-        while not ended.wait(LOOK_SECONDS):
-            own = max(own, _status_bytes("RssAnon"))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        with Editor.open(folder, memory_bytes=memory_bytes) as editor:
-            editor.edit(request)
-    finally:
-        ended.set()
-        watcher.join()
-    return _status_bytes("VmHWM"), own
-
-
-def _status_bytes(name: str) -> int:
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name))
+    with Editor.open(folder, memory_bytes=memory_bytes) as editor:
+        editor.edit(request)
+    return peak_megabytes()
 
 
 if __name__ == "__main__":

@@ -12,20 +12,15 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from PIL import Image
-from skimage import data
-
+from benchmarks.edit_scale import edit_request
 from benchmarks.table import markdown
 from edge_runtime.artifact import Artifact
 from edge_runtime.editor import Editor
 from edge_runtime.engines import onnxruntime
 from edge_runtime.heap import limit_heap
-from edge_runtime.request import EditRequest, Size
 
 KINDS: Final = {
     "products of 8 bits": ("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulInteger"),
@@ -37,6 +32,7 @@ KINDS: Final = {
     "rounding": ("DynamicQuantizeLinear", "QuantizeLinear", "DequantizeLinear", "Abs", "ReduceMax", "Div"),
     "moving": ("Transpose", "Split", "Concat", "Slice", "Expand", "Resize", "ReorderInput", "ReorderOutput"),
 }
+MULTIPLYING: Final = tuple(KINDS)[:4]
 REST: Final = "all else"
 _KIND_OF: Final = {operator: kind for kind, operators in KINDS.items() for operator in operators}
 _ENDING: Final = "_kernel_time"
@@ -55,6 +51,8 @@ def main() -> None:
     rows = [(kind, *(f"{each[kind]:,.0f}" for each in found.values())) for kind in kinds]
     rows.append(("together", *(f"{sum(each.values()):,.0f}" for each in found.values())))
     print(markdown(("ms", *found), rows))
+    multiplied = sum(each[kind] for each in found.values() for kind in MULTIPLYING)
+    print(f"\nProducts and convolutions: {multiplied / sum(sum(each.values()) for each in found.values()):.0%} of all.")
 
 
 def profile(artifact: Path, side: int, steps: int) -> dict[str, dict[str, float]]:
@@ -78,17 +76,9 @@ def profile(artifact: Path, side: int, steps: int) -> dict[str, dict[str, float]
         onnxruntime._session_options = profiled
         onnxruntime._Run.__init__ = opened  # type: ignore[method-assign]
         with Editor.open(artifact) as editor:
-            editor.edit(_request(side, steps))
+            editor.edit(edit_request(side, steps))
             parts = (component.name for component in Artifact.open(artifact, verify=False).manifest.components)
             return {name: _times(Path(sessions[name].end_profiling())) for name in parts if name in sessions}
-
-
-def _request(side: int, steps: int) -> EditRequest:
-    stream = BytesIO()
-    Image.fromarray(np.asarray(data.astronaut())).resize((side, side)).save(stream, "PNG")
-    return EditRequest(
-        image=stream.getvalue(), instruction="make it snowy", seed=7, steps=steps, size=Size(width=side, height=side)
-    )
 
 
 def _times(path: Path) -> dict[str, float]:

@@ -28,6 +28,7 @@ from skimage import data
 
 from benchmarks.table import markdown
 from edge_runtime.machine import Machine
+from edge_runtime.request import EditRequest, Size
 
 SIDE: Final = 512
 STEPS: Final = 4
@@ -115,13 +116,22 @@ def _photograph() -> Image.Image:
     return Image.fromarray(np.asarray(data.astronaut())).resize((SIDE, SIDE))
 
 
+def edit_request(side: int = SIDE, steps: int = STEPS, *, previews: bool = False) -> EditRequest:
+    """Return the request for an edit of the photograph at this size."""
+    stream = BytesIO()
+    _photograph().resize((side, side)).save(stream, "PNG")
+    return EditRequest(
+        image=stream.getvalue(), instruction=WORDS, seed=7, steps=steps, size=Size(width=side, height=side),
+        previews=previews,
+    )  # fmt: skip
+
+
 def _ours(folder: str, kind: str) -> dict[str, float]:
     """Edit through the public interface; opening is counted apart from the stage that it happens in."""
     from edge_runtime.diffusion.components import Components
     from edge_runtime.diffusion.preview import ColourMap
     from edge_runtime.editor import Editor
     from edge_runtime.heap import limit_heap
-    from edge_runtime.request import EditRequest, Size
 
     limit_heap()  # as the command does
     loading = _Clock()
@@ -129,12 +139,7 @@ def _ours(folder: str, kind: str) -> dict[str, float]:
     previews = _Clock()
     for part in ("__init__", "__call__"):
         setattr(ColourMap, part, previews.around(getattr(ColourMap, part)))
-    stream = BytesIO()
-    _photograph().save(stream, "PNG")
-    request = EditRequest(
-        image=stream.getvalue(), instruction=WORDS, seed=7, steps=STEPS, size=Size(width=SIDE, height=SIDE),
-        previews=True,
-    )
+    request = edit_request(previews=True)
     began = time.perf_counter()
     with Editor.open(folder, memory_bytes=BUDGET_BYTES if kind == "ours-small" else None) as editor:
         opened = time.perf_counter() - began

@@ -18,6 +18,7 @@ from torch._subclasses import FakeTensorMode
 from converters.captured import OPSET, PRODUCER, Captured, Use, absorb_transposes, spell_gemm, uses_of
 from converters.quiet import quiet
 from converters.source import ComponentSource
+from converters.spelling import spell
 from edge_runtime.errors import ConversionError
 from edge_runtime.tensors import TensorSpec, check_inputs
 
@@ -27,10 +28,11 @@ _DTYPES: Final = {
 }  # fmt: skip
 
 
-def capture(component: ComponentSource) -> Captured:
+def capture(component: ComponentSource, *, spelled: bool = True) -> Captured:
     """Trace a component that has `weights`; raises ConversionError when it can't be exported or a tensor has no source.
 
-    The graph's symbols are those of the component's specs.
+    The graph's symbols are those of the component's specs. It is `spelled` for ONNX Runtime (converters/spelling.py),
+    unless it goes to a runtime that has a kernel for everything.
     """
     model = _export(component)
     _take_weights_out(model.graph)
@@ -38,6 +40,8 @@ def capture(component: ComponentSource) -> Captured:
         _tidy(model)
     spell_gemm(model.graph)
     uses = _put_weights_back(model.graph, component)
+    if spelled:
+        spell(model.graph)
     _name(model, component)
     return Captured(model=model, uses=uses)
 

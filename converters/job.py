@@ -134,7 +134,6 @@ def convert(task: Task, report: Report) -> dict[str, Any]:
 def _convert_streamed(task: Task, report: Report) -> dict[str, Any]:
     from converters.capture import capture
     from converters.fidelity import measure, references
-    from converters.spelling import spell
     from converters.streaming import LayerRecord, write_component
 
     _, model, _ = _open(task)
@@ -151,9 +150,7 @@ def _convert_streamed(task: Task, report: Report) -> dict[str, Any]:
     raised: frozenset[str] = frozenset()
     ranges = _ranges(component, recipe, say)
     say("capturing the graph")
-    captured = capture(component)
-    if task.target != TENSORRT:  # which has kernels of its own for what ONNX Runtime's CPU engine lacks
-        spell(captured.model.graph)
+    captured = capture(component, spelled=task.target != TENSORRT)
     while True:
         say("writing weights")
         written = write_component(captured.copy(), component, recipe, folder, raised, ranges, progress)
