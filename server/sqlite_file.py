@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from edge_runtime.errors import StateError
 from server.room import kept_error
 
 _HINT: Final = "is the state folder read-only, or another user's? Name another one with --state"
+_PAUSE_SECONDS: Final = 0.01
 Step = Callable[[sqlite3.Connection], None]
 
 
@@ -67,7 +69,8 @@ def connected(path: Path, contents: Contents) -> sqlite3.Connection:
     try:
         with told(contents, path):
             _refuse_newer(path, contents, _version(connection))
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", *contents.pragmas):
+            _log_ahead(connection, contents.wait_seconds)
+            for pragma in ("synchronous = FULL", *contents.pragmas):
                 connection.execute(f"PRAGMA {pragma}")
             if _version(connection) < contents.version:
                 _migrate(connection, contents)
@@ -97,6 +100,19 @@ def told(contents: Contents, path: Path) -> Iterator[None]:
         yield
     except (OSError, sqlite3.Error) as error:
         raise kept_error(f"the {contents.what} can't be kept", path, error, _HINT) from error
+
+
+def _log_ahead(connection: sqlite3.Connection, wait_seconds: float) -> None:
+    """Set a new file's journal. SQLite itself does not wait here: two that want to would wait for each other."""
+    until = time.monotonic() + wait_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _migrate(connection: sqlite3.Connection, contents: Contents) -> None:

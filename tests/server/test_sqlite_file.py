@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,19 @@ def test_a_connection_can_be_used_after_a_commit_that_failed(tmp_path: Path) -> 
         with transaction(connection):
             connection.execute("INSERT INTO a VALUES (1)")
         assert connection.execute("SELECT count(*) FROM a").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("seconds", [0.2, None])
+def test_two_that_make_a_file_at_once_wait_for_each_other(tmp_path: Path, seconds: float | None) -> None:
+    path = tmp_path / "things"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")  # as one does that writes the new file's journal mode
+        if seconds is None:
+            with pytest.raises(StateError, match="things can't be kept.*locked"):
+                connected(path, replace(ONE, wait_seconds=0.1))
+            return
+        freed = threading.Timer(seconds, other.execute, ("COMMIT",))
+        freed.start()
+        with closing(connected(path, ONE)) as connection:
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        freed.join()
