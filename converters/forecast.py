@@ -15,6 +15,7 @@ from converters.recipe import Format, Granularity, Layer, Recipe, WeightScheme
 from converters.slabs import SLAB_VALUES, round_matrix
 from converters.source import ComponentSource
 from converters.streaming import SMALLEST
+from converters.two_level import round_two_level
 
 BASE_BYTES: Final = 700 << 20
 """Private memory of a process with torch and diffusers and a captured graph."""
@@ -68,7 +69,9 @@ def bytes_a_value(scheme: WeightScheme | None, shape: tuple[int, ...]) -> float:
     if scheme.format is Format.BFLOAT16:
         return 2
     size = scheme.bits / 8
-    if scheme.group_size:
+    if scheme.two_level:
+        size += 1 / (scheme.group_size or 1)
+    elif scheme.group_size:
         size += (4 + (scheme.bits / 8 if scheme.zero_points else 0)) / scheme.group_size
     if scheme.rank and len(shape) == 2:
         size += 4 * scheme.rank * sum(shape) / math.prod(shape)
@@ -97,6 +100,8 @@ def _seconds_a_value(scheme: WeightScheme | None) -> float:
         started = time.perf_counter()
         if scheme is None or scheme.format is not Format.INTEGER or scheme.granularity is Granularity.TENSOR:
             matrix.astype(np.float16)
+        elif scheme.two_level:
+            round_two_level(lambda start, stop: matrix[start:stop], matrix.shape, scheme)
         else:
             round_matrix(matrix, scheme)
         _tried[scheme] = (time.perf_counter() - started) / matrix.size + 4e-9

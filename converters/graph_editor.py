@@ -54,9 +54,7 @@ class GraphEditor:
 
     def replace_initialiser(self, value: ir.Value, tape: Tape, result: ir.Value) -> None:
         """Let whoever reads an initialiser read what the new nodes compute."""
-        users = {node for node, _ in value.uses()}
-        first = next(node for node in self._graph if node in users)
-        self.insert(first, tape, str(value.name), before=True)
+        self.insert(self.first_user(value), tape, str(value.name), before=True)
         ir.convenience.replace_all_uses_with(value, result)
         result.name = f"{value.name}.float"
         self.drop(value)
@@ -64,6 +62,11 @@ class GraphEditor:
     def replace_node(self, node: ir.Node, tape: Tape, result: ir.Value) -> None:
         """Put new nodes in the place of one; `result` takes the name of its output."""
         replace_node(self._graph, node, tape, result)
+
+    def first_user(self, value: ir.Value) -> ir.Node:
+        """Return the first node, in the order of the graph, that reads a value."""
+        users = {node for node, _ in value.uses()}
+        return next(node for node in self._graph if node in users)
 
     def insert(self, node: ir.Node, tape: Tape, name: str, *, before: bool) -> None:
         """Put new nodes before or behind one."""

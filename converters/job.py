@@ -103,6 +103,8 @@ def describe(task: Task) -> dict[str, Any]:
 
     folder, model, loras = _open(task)
     recipe = load_recipe(task.recipe)
+    if task.target in (*FIXED, TENSORRT):
+        recipe = recipe.without_rows()
     if task.target in FIXED:
         from converters.pinned import pinned_model
 

@@ -45,7 +45,7 @@ def pinned_model(model: Model, task: Task) -> Model:
     OptionError for a size that results can't have, and MissingExtraError.
     """
     target: Target = plugins.load("converters.targets", task.target)
-    target.check(load_recipe(task.recipe))
+    target.check(load_recipe(task.recipe).without_rows())
     held = tuple(component for component in model.components if component.pinned is not None)
     if not any(component.name == "denoiser" for component in held):
         raise ConversionError(

@@ -88,7 +88,7 @@ def _check(request: PipelineRequest) -> None:
         _check_fixed(request)
         return
     if request.target == TENSORRT:
-        schemes.check_expressible(recipe)
+        schemes.check_expressible(recipe.without_rows())
     else:
         recipe.require(STREAMED, "the writer of large models")
     if request.size is not None:

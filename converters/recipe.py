@@ -64,7 +64,8 @@ class WeightScheme:
     """Signed symmetric integers, or NF4, or half a float32.
 
     `reduced_range` leaves one bit unused: without VNNI, x86 adds two 8x8-bit products in 16 bits and saturates, which
-    7-bit weights can't (measured on masks of cats: IoU 0.58 instead of 0.68). `searched`: of some scales around the
+    7-bit weights can't (measured on masks of cats: IoU 0.58 instead of 0.68). 4-bit blocks with zero points have it of
+    the 8 bits that their codes become: scales of two levels. `searched`: of some scales around the
     largest magnitude's, each group takes the one with the smallest squared error. `zero_points`: codes are unsigned and
     every group has a zero point of its own, which pays where a group's values lie to one side. `rank`: a float product
     of two thin matrices of this rank beside the integers takes up what rounding loses (converters/low_rank.py); 0 is
@@ -95,6 +96,12 @@ class WeightScheme:
             raise ConversionError("rank is not usable", got=self.rank, allowed="0 (no low-rank path) or more")
         if self.format is Format.NF4:
             self._check_nf4()
+
+    @property
+    def two_level(self) -> bool:
+        """Return whether blocks have whole numbers of an output's step as their scales (converters/two_level.py)."""
+        blocks = self.bits == 4 and self.granularity is Granularity.BLOCK and self.format is Format.INTEGER
+        return blocks and self.zero_points and self.reduced_range and not self.searched and not self.rank
 
     @property
     def precision(self) -> str:
@@ -137,19 +144,29 @@ class ActivationScheme:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerScheme:
-    """How one kind of layer is quantised; `activations` None means weights alone."""
+    """How one kind of layer is quantised; `activations` None means weights alone.
+
+    `in_float` are the weights where nothing rounds activations by row, if they are not the same: in other formats, and
+    in ONNX where that loses too much.
+    """
 
     weights: WeightScheme
     activations: ActivationScheme | None = None
+    in_float: WeightScheme | None = None
 
     def __post_init__(self) -> None:
-        weights = self.weights
-        plain = weights.format is Format.INTEGER and not weights.rank and not weights.zero_points
-        if self.by_rows and not (plain and weights.bits == 8 and weights.granularity is Granularity.CHANNEL):
+        if self.by_rows and not (_is_plain(self.weights) or self.weights.two_level):
             raise ConversionError(
-                "activations rounded by row need plain weights", got=weights.precision,
-                allowed="8-bit integers by channel, without zero points and rank",
+                "activations rounded by row need plain weights", got=self.weights.precision,
+                allowed="8-bit integers by channel, without zero points and rank; or 4-bit integers in blocks, with "
+                "zero points and reduced_range, not searched",
             )  # fmt: skip
+        if self.in_float is not None and not self.by_rows:
+            raise ConversionError("'in_float' belongs to activations rounded by row", hint="say it in 'weights'")
+        if self.weights.two_level and (self.in_float is None or self.in_float.two_level):
+            raise ConversionError(
+                "blocks with zero points and reduced_range need activations rounded by row, and weights 'in_float'"
+            )
 
     @property
     def calibrated(self) -> bool:
@@ -160,6 +177,11 @@ class LayerScheme:
     def by_rows(self) -> bool:
         """Return whether activations are rounded row by row as they come."""
         return self.activations is not None and self.activations.span is Span.ROW
+
+
+def _is_plain(weights: WeightScheme) -> bool:
+    whole = weights.bits == 8 and weights.granularity is Granularity.CHANNEL and weights.format is Format.INTEGER
+    return whole and not weights.rank and not weights.zero_points
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +243,9 @@ class Recipe:
     def without_rows(self) -> Recipe:
         """Return the recipe with such layers computing in float; their weights keep their bits and use them all."""
         layers = {
-            layer: LayerScheme(weights=replace(scheme.weights, reduced_range=False)) if scheme.by_rows else scheme
+            layer: LayerScheme(weights=scheme.in_float or replace(scheme.weights, reduced_range=False))
+            if scheme.by_rows
+            else scheme
             for layer, scheme in self.layers.items()
         }
         return replace(self, layers=layers)
@@ -267,12 +291,19 @@ def _recipe_members(data: Any) -> dict[str, Any]:
     return members
 
 
-def _layer_scheme(*, weights: dict[str, Any], activations: dict[str, Any] | None = None) -> LayerScheme:
-    kinds = {"granularity": Granularity(weights["granularity"]), "format": Format(weights.get("format", "integer"))}
+def _layer_scheme(
+    *, weights: dict[str, Any], activations: dict[str, Any] | None = None, in_float: dict[str, Any] | None = None
+) -> LayerScheme:
     return LayerScheme(
-        weights=WeightScheme(**{**weights, **kinds}),
+        weights=_weight_scheme(weights),
         activations=None if activations is None else _activation_scheme(**activations),
+        in_float=None if in_float is None else _weight_scheme(in_float),
     )
+
+
+def _weight_scheme(members: dict[str, Any]) -> WeightScheme:
+    kinds = {"granularity": Granularity(members["granularity"]), "format": Format(members.get("format", "integer"))}
+    return WeightScheme(**{**members, **kinds})
 
 
 def _activation_scheme(*, span: str = Span.CALIBRATED.value, **members: Any) -> ActivationScheme:

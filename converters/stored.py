@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from converters.nf4 import restore_nf4
+from converters.two_level import unpacked
 
 
 class StoredWeights:
@@ -41,6 +42,10 @@ class StoredWeights:
         return found
 
     def _read(self, name: str) -> NDArray[Any] | None:
+        if (blocks := self._array(f"{name}.blocks")) is not None:
+            codes, steps = self._array(f"{name}.codes"), self._array(f"{name}.scales")
+            assert codes is not None and steps is not None
+            return np.asarray(unpacked(codes, blocks) * steps, np.float32)
         if (plain := self._array(name)) is not None:
             return plain
         if (half := self._array(f"{name}.bf16")) is not None:

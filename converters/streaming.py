@@ -24,6 +24,7 @@ from converters.low_rank import pays_off
 from converters.recipe import Format, Granularity, Layer, Recipe, WeightScheme
 from converters.slabs import ENOUGH_DB
 from converters.source import Range, Rows, Streamable
+from converters.two_level import fits
 from edge_runtime.errors import ConversionError
 
 LEAST_SNR_DB: Final[Mapping[str, float]] = {"int4": 14.0, "nf4": 14.0, "int8": 30.0}
@@ -37,6 +38,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of parameters done and of all."""
 
 _EIGHT_BITS: Final = WeightScheme(bits=8, granularity=Granularity.BLOCK, group_size=32)
+_EIGHT_BITS_BY_ROWS: Final = WeightScheme(bits=8, granularity=Granularity.CHANNEL, reduced_range=True)
 _POSITIVE_EIGHT_BITS: Final = WeightScheme(bits=8, granularity=Granularity.CHANNEL, positive=True)
 
 
@@ -141,10 +143,10 @@ class _Writer:
 
         if scheme is not None:
             weight = forms.Weight(value=value, rows=self._rows(use), shape=shape, transposed=use.transposed)
-            for tried, promoted in _attempts(scheme, raised):
+            for tried in self._attempts(use, weight, scheme, raised):
                 snr_db = self._try(use, weight, tried)
                 if snr_db is not None:
-                    return record(_precision(use, tried), snr_db, promoted)
+                    return record(_precision(use, tried), snr_db, promoted=tried.bits > scheme.bits)
         array = read(self._component, use.tensor)
         self._editor.fill(value, np.ascontiguousarray(array.T if use.transposed else array))
         return record("fp32", ENOUGH_DB, promoted=scheme is not None)
@@ -161,10 +163,22 @@ class _Writer:
             return forms.nf4(self._editor, weight, scheme)
         if scheme.rank and pays_off((weight.shape[0], weight.shape[1]), scheme.rank):
             return forms.low_rank(self._editor, weight, scheme)
-        if self._recipe.layers[Layer.MATMUL].by_rows and scheme.bits == 8:
-            even = any(fnmatch.fnmatch(use.tensor, pattern) for pattern in self._component.even_rows)
-            return forms.integer_product(self._editor, weight, scheme, LEAST_SNR_DB["int8"], even=even)
-        return forms.integers(self._editor, weight, scheme, LEAST_SNR_DB[scheme.precision])
+        least_db = LEAST_SNR_DB[scheme.precision]
+        if not self._recipe.layers[Layer.MATMUL].by_rows or not scheme.reduced_range:
+            return forms.integers(self._editor, weight, scheme, least_db)
+        even = any(fnmatch.fnmatch(use.tensor, pattern) for pattern in self._component.even_rows)
+        product = forms.two_level_product if scheme.two_level else forms.integer_product
+        return product(self._editor, weight, scheme, least_db, even=even)
+
+    def _attempts(self, use: Use, weight: forms.Weight, scheme: WeightScheme, raised: bool) -> Iterator[WeightScheme]:
+        """Yield what to try, more bits after fewer; 4-bit codes with scales of two levels need whole blocks."""
+        by_rows = use.layer is Layer.MATMUL and self._recipe.layers[Layer.MATMUL].by_rows
+        if scheme.two_level and not fits(weight.multiplied, scheme):
+            scheme, by_rows = self._recipe.without_rows().layers[Layer.MATMUL].weights, False
+        if not (raised and scheme.bits == 4):
+            yield scheme
+        if scheme.bits == 4:
+            yield _EIGHT_BITS_BY_ROWS if by_rows else _POSITIVE_EIGHT_BITS if scheme.positive else _EIGHT_BITS
 
     def _convolution(self, use: Use, weight: forms.Weight) -> float | None:
         """Write a convolution's weight, and its bias with it where the arithmetic is in 8 bits."""
@@ -207,13 +221,6 @@ class _Writer:
                 hint="the checkpoint's configuration and its weights don't belong together",
             )
         return wanted
-
-
-def _attempts(scheme: WeightScheme, raised: bool) -> Iterator[tuple[WeightScheme, bool]]:
-    if not (raised and scheme.bits == 4):
-        yield scheme, False
-    if scheme.bits == 4:
-        yield _POSITIVE_EIGHT_BITS if scheme.positive else _EIGHT_BITS, True
 
 
 def _precision(use: Use, scheme: WeightScheme) -> str:

@@ -43,6 +43,10 @@ from edge_runtime.tensors import Tensor, TensorSpec
 UNPACKED_BYTES: Final = 16 << 20
 """Largest graph, data files and all, whose quantised weights are unpacked at opening if its arithmetic is in float."""
 
+FOLDED_BYTES: Final = 1 << 16
+"""Largest tensor that is computed at opening of a graph with packed codes: shapes are, weights are not."""
+
+_LARGEST_FOLDED: Final = "optimization.constant_folding_max_output_size_in_bytes"
 _QUIET: Final = 4  # only fatal messages: everything else arrives as an exception
 _PROVIDERS: Final = {
     "cpu": "CPUExecutionProvider",
@@ -92,7 +96,10 @@ class OnnxRuntimeEngine:
             if _is_small_and_float(path, sum(data_bytes.values())):
                 # unpacked once at opening instead of in every run, which cost a tenth of the text network's time
                 options.add_session_config_entry("session.disable_quant_qdq", "1")
-            if seldom and _multiplies_integers(path):
+            graph = path.read_bytes()
+            if b"BitShift" in graph:  # codes that every run unpacks; else all of them are at opening, at once
+                options.add_session_config_entry(_LARGEST_FOLDED, str(FOLDED_BYTES))
+            if seldom and b"MatMulInteger" in graph:  # nearly as fast from a mapped file
                 options.add_session_config_entry("session.disable_prepacking", "1")
             # by its path, never by its bytes: tensors in data files are then mapped into memory instead of read
             session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
@@ -129,11 +136,6 @@ def _data_sizes(path: Path, component: Component) -> dict[str, int]:
 def _is_small_and_float(path: Path, data_bytes: int) -> bool:
     """Return whether only weights are quantised, and few enough of them to hold as float."""
     return path.stat().st_size + data_bytes <= UNPACKED_BYTES and b"QuantizeLinear" not in path.read_bytes()
-
-
-def _multiplies_integers(path: Path) -> bool:
-    """Return whether its products are of 8-bit integers, whose weights are nearly as fast from a mapped file."""
-    return b"MatMulInteger" in path.read_bytes()
 
 
 class _Run:

@@ -52,8 +52,23 @@ def test_without_rows_weights_use_all_their_bits():
 
 
 def test_int4_has_blocks():
-    weights = load_recipe("int4").layers[Layer.MATMUL].weights
+    scheme = load_recipe("int4").layers[Layer.MATMUL]
+    assert scheme.by_rows and scheme.weights.two_level and scheme.weights.group_size == 16
+    weights = load_recipe("int4").without_rows().layers[Layer.MATMUL].weights
     assert (weights.bits, weights.granularity, weights.group_size) == (4, Granularity.BLOCK, 32)
+    assert weights.searched and not weights.two_level
+
+
+@pytest.mark.parametrize("change", [
+    lambda scheme: scheme.pop("in_float"), lambda scheme: scheme.update(in_float=scheme["weights"]),
+    lambda scheme: scheme.pop("activations"), lambda scheme: scheme["weights"].update(searched=True),
+    lambda scheme: scheme["weights"].update(zero_points=False),
+])  # fmt: skip
+def test_scales_of_two_levels_need_rows_and_a_form_without_them(change):
+    data = json.loads((FOLDER / "int4.json").read_text())
+    change(data["layers"]["matmul"])
+    with pytest.raises(ConversionError, match="ctivations rounded by row"):
+        Recipe.from_json("int4", data)
 
 
 def test_unknown_name_lists_what_exists():

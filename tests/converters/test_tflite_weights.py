@@ -11,7 +11,7 @@ from converters.tflite_graph import Use
 from converters.tflite_weights import LEAST_SCALE, Stored, check_recipe, clamp_scales, stored, with_float_inputs
 from edge_runtime.errors import ConversionError
 
-BLOCKS = load_recipe("int4").layers[Layer.MATMUL]
+BLOCKS = load_recipe("int4").without_rows().layers[Layer.MATMUL]
 BY_CHANNEL = WeightScheme(bits=8, granularity=Granularity.CHANNEL)
 
 
