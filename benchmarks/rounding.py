@@ -34,6 +34,7 @@ from converters.recipe import Granularity, WeightScheme
 from converters.rounding import restore_weight, round_weight
 from converters.slabs import round_matrix
 from converters.sources.nano_banana import CHECKPOINT
+from converters.two_level import round_two_level, unpacked
 
 Array = np.ndarray[Any, Any]
 Rounded = tuple[Callable[[], Array], float]
@@ -81,6 +82,14 @@ def with_zero_points(scheme: WeightScheme, weight: Array) -> Rounded:
         return (codes.reshape(weight.shape).astype(np.float32) - zero) * scale
 
     return restore, rounded.codes.nbytes + rounded.scales.nbytes + rounded.zero_points.nbytes
+
+
+def with_two_levels(scheme: WeightScheme, weight: Array) -> Rounded:
+    """Round as recipes do whose products are of 8 bits."""
+    turned = np.ascontiguousarray(weight.T)
+    rounded = round_two_level(lambda start, stop: turned[start:stop], (turned.shape[0], turned.shape[1]), scheme)
+    return (lambda: unpacked(rounded.codes, rounded.blocks) * rounded.steps,
+            rounded.codes.nbytes + rounded.blocks.nbytes + rounded.steps.nbytes)
 
 
 def with_nf4(weight: Array) -> Rounded:
@@ -139,7 +148,9 @@ SEARCHED = replace(PLAIN, searched=True)
 SHIFTED = replace(PLAIN, zero_points=True)
 BEST = replace(SHIFTED, searched=True)
 WIDE = replace(BEST, group_size=128)
+TWO_LEVELS = replace(SHIFTED, group_size=16, reduced_range=True)
 METHODS: dict[str, Callable[[Array], Rounded]] = {
+    "ours, two levels, blocks of 16 (`int4` of large models)": lambda weight: with_two_levels(TWO_LEVELS, weight),
     "ours, zero points (`int4-plain`)": lambda weight: with_zero_points(SHIFTED, weight),
     "ours, zero points, searched (`int4`)": lambda weight: with_zero_points(BEST, weight),
     "ours, the same in blocks of 128 (`int4-b128`)": lambda weight: with_zero_points(WIDE, weight),

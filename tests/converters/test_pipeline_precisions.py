@@ -30,9 +30,9 @@ def task(request, tmp_path_factory) -> job.Task:
     loras = tiny.write_loras(tmp_path_factory.mktemp("loras")) if name == "umo" else ()
     traced, captures = capture.capture, {}
 
-    def captured_once(component):  # tracing is the longest part, and the same for both recipes
+    def captured_once(component, **others):  # tracing is the longest part, and the same for both recipes
         if component.name not in captures:
-            captures[component.name] = traced(component)
+            captures[component.name] = traced(component, **others)
         return captures[component.name].copy()
 
     with pytest.MonkeyPatch.context() as patch:
