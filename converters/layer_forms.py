@@ -19,7 +19,6 @@ from converters.nf4 import restore_nf4, round_nf4
 from converters.recipe import Granularity, WeightScheme
 from converters.slabs import Rounded, decibels, packed, round_matrix, round_multiplied, round_table
 from converters.source import Range, Rows
-from converters.two_level import round_two_level
 
 CONTRIB: Final = "com.microsoft"
 _NF4_TYPE: Final = 1
@@ -58,7 +57,7 @@ class Weight:
 
 def integers(editor: GraphEditor, weight: Weight, scheme: WeightScheme, least_db: float) -> float | None:
     """Codes and a `DequantizeLinear` in front of the product; None if they lose too much."""
-    rounded = _rounded(weight, scheme)
+    rounded = rounded_plainly(weight, scheme)
     if rounded.snr_db < least_db:
         return None
     dtype = ir.DataType.from_numpy(np.dtype(rounded.dtype))
@@ -72,91 +71,6 @@ def integers(editor: GraphEditor, weight: Weight, scheme: WeightScheme, least_db
     attributes = {"axis": 0, "block_size": scheme.group_size} if scheme.group_size else {"axis": 1}
     editor.replace_initialiser(weight.value, tape, tape.op("DequantizeLinear", inputs, attributes))
     return rounded.snr_db
-
-
-def integer_product(
-    editor: GraphEditor, weight: Weight, scheme: WeightScheme, least_db: float, *, even: bool = False
-) -> float | None:
-    """Rows rounded to 8 bits as they come, times codes with a scale an output; None if the codes lose too much.
-
-    Each row is divided by its largest magnitude, so that one step fits them all. Rows that are `even` already are not:
-    ONNX Runtime then takes a bias that follows into the product, and five passes over the rows are saved. Of the
-    standard operators it makes one product, faster than `DequantizeLinear` before one: benchmarks/edit_scale.py.
-    """
-    rounded = _rounded(weight, scheme)
-    if rounded.snr_db < least_db:
-        return None
-    codes = editor.initialiser(f"{weight.name}.codes", rounded.codes.view(np.int8), ir.DataType.INT8, rounded.shape)
-    _multiply_integers(editor, weight, codes, rounded.scales, even=even)
-    return rounded.snr_db
-
-
-def two_level_product(
-    editor: GraphEditor, weight: Weight, scheme: WeightScheme, least_db: float, *, even: bool = False
-) -> float | None:
-    """As `integer_product`, of 8-bit codes that every run makes of 4-bit ones; None if the codes lose too much.
-
-    Operators on bytes do it for one matrix after another, fast (benchmarks/edit_scale.py) and small in memory;
-    `DequantizeLinear` takes 5 times as long. ONNX Runtime would do it at opening for all matrices and keep every
-    step of it, if its engine didn't forbid that.
-    """
-    inputs, outputs = weight.multiplied
-    rows = weight.rows
-    if not weight.transposed:
-        whole = np.ascontiguousarray(weight.matrix().T)
-        rows = lambda start, stop: whole[start:stop]  # noqa: E731
-    rounded = round_two_level(rows, (outputs, inputs), scheme)
-    if rounded.snr_db < least_db:
-        return None
-    tape = Tape()
-    low, shift = _bytes(editor, "half.low", 15), _bytes(editor, "half.bits", 4)
-
-    def halves(name: str, array: NDArray[np.uint8]) -> tuple[ir.Value, ir.Value]:
-        held = editor.initialiser(f"{weight.name}.{name}", array, ir.DataType.UINT8, array.shape)
-        return tape.op("BitwiseAnd", [held, low]), tape.op("BitShift", [held, shift], {"direction": "RIGHT"})
-
-    def signed(value: ir.Value) -> ir.Value:
-        return tape.op("Cast", [value], {"to": ir.DataType.INT8})
-
-    def shaped(value: ir.Value, name: str, shape: tuple[int, ...]) -> ir.Value:
-        return tape.op("Reshape", [value, editor.constant(name, np.array(shape, np.int64), ir.DataType.INT64)])
-
-    codes = signed(tape.op("Concat", list(halves("codes", rounded.codes)), {"axis": 0}))
-    zero, multiple = map(signed, halves("blocks", rounded.blocks))
-    blocks = shaped(codes, f"blocks.{outputs}", (-1, scheme.group_size or 1, outputs))
-    whole_numbers = tape.op("Mul", [tape.op("Sub", [blocks, zero]), multiple])
-    result = shaped(whole_numbers, f"matrix.{outputs}", (-1, outputs))
-    editor.insert(editor.first_user(weight.value), tape, weight.name, before=True)
-    _multiply_integers(editor, weight, result, rounded.steps, even=even)
-    return rounded.snr_db
-
-
-def _bytes(editor: GraphEditor, name: str, value: int) -> ir.Value:
-    return editor.constant(name, np.array(value, np.uint8), ir.DataType.UINT8)
-
-
-def _multiply_integers(
-    editor: GraphEditor, weight: Weight, codes: ir.Value, steps: NDArray[np.float32], *, even: bool
-) -> None:
-    """Let all that multiply by a weight round their rows and multiply by its codes."""
-    scales = editor.initialiser(f"{weight.name}.scales", steps, ir.DataType.FLOAT, steps.shape)
-    for node, _ in list(weight.value.uses()):
-        tape = Tape()
-        given = node.inputs[0]
-        largest = None if even else _largest_of_rows(editor, tape, given)
-        taken = given if largest is None else tape.op("Div", [given, largest])
-        row, step, zero = tape.op_multi_out("DynamicQuantizeLinear", [taken], num_outputs=3)
-        product = tape.op("Cast", [tape.op("MatMulInteger", [row, codes, zero])], {"to": ir.DataType.FLOAT})
-        result = tape.op("Mul", [product, tape.op("Mul", [step, scales])])
-        editor.replace_node(node, tape, result if largest is None else tape.op("Mul", [result, largest]))
-    editor.drop(weight.value)
-
-
-def _largest_of_rows(editor: GraphEditor, tape: Tape, given: ir.Value | None) -> ir.Value:
-    """Return each row's largest magnitude, never 0."""
-    last = editor.constant("rows.axis", np.array([-1], np.int64), ir.DataType.INT64)
-    least = editor.constant("rows.least", np.array(SMALLEST_STEP), ir.DataType.FLOAT)
-    return tape.op("Max", [tape.op("ReduceMax", [tape.op("Abs", [given]), last], {"keepdims": 1}), least])
 
 
 def low_rank(editor: GraphEditor, weight: Weight, scheme: WeightScheme) -> float:
@@ -330,7 +244,8 @@ def _quantise_bias(
     node.replace_input_with(2, result)
 
 
-def _rounded(weight: Weight, scheme: WeightScheme) -> Rounded:
+def rounded_plainly(weight: Weight, scheme: WeightScheme) -> Rounded:
+    """Return a weight's codes (inputs, outputs), whichever way round it is stored."""
     rounding = round_matrix if weight.transposed else round_multiplied
     return rounding(weight.rows, scheme, (weight.shape[0], weight.shape[1]))
 

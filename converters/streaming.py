@@ -1,7 +1,8 @@
 """Gives a captured graph its values, one tensor at a time: read, round, write, forget.
 
 The result is a graph and a data file of standard operators: `DequantizeLinear` in front of `MatMul` and `Conv`, which
-ONNX Runtime, TensorRT and OpenVINO fuse each in their own way. The forms themselves are in converters/layer_forms.py.
+ONNX Runtime, TensorRT and OpenVINO fuse each in their own way. The forms themselves are in converters/layer_forms.py,
+and those whose products are of 8 bits in converters/product_forms.py.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from converters import layer_forms as forms
+from converters import product_forms
 from converters.captured import Captured, Use
 from converters.data_file import DataFile
 from converters.graph_editor import GraphEditor
@@ -167,7 +169,7 @@ class _Writer:
         if not self._recipe.layers[Layer.MATMUL].by_rows or not scheme.reduced_range:
             return forms.integers(self._editor, weight, scheme, least_db)
         even = any(fnmatch.fnmatch(use.tensor, pattern) for pattern in self._component.even_rows)
-        product = forms.two_level_product if scheme.two_level else forms.integer_product
+        product = product_forms.two_level_product if scheme.two_level else product_forms.integer_product
         return product(self._editor, weight, scheme, least_db, even=even)
 
     def _attempts(self, use: Use, weight: forms.Weight, scheme: WeightScheme, raised: bool) -> Iterator[WeightScheme]:
