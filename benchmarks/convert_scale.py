@@ -40,6 +40,8 @@ def main() -> None:
     parser.add_argument("--measured", action="store_true", help="compare with torch too, which takes a second reading")
     arguments = parser.parse_args()
     for name in arguments.models or PARTS:
+        if arguments.work is not None:
+            arguments.work.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
             run(name, Path(folder), arguments.recipes.split(","), arguments.measured)
 
