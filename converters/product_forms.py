@@ -39,8 +39,8 @@ def two_level_product(
     """As `integer_product`, of 8-bit codes that every run makes of 4-bit ones; None if the codes lose too much.
 
     Operators on bytes do it for one matrix after another, fast (benchmarks/edit_scale.py) and small in memory;
-    `DequantizeLinear` takes 5 times as long. ONNX Runtime would do it at opening for all matrices and keep every
-    step of it, if its engine didn't forbid that.
+    `DequantizeLinear` takes 5 times as long (by hand). ONNX Runtime would do it at opening for all matrices and keep
+    every step of it, if its engine didn't forbid that.
     """
     inputs, outputs = weight.multiplied
     rows = weight.rows if weight.transposed else _rows_of(np.ascontiguousarray(weight.matrix().T))

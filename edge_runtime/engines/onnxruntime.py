@@ -93,13 +93,13 @@ class OnnxRuntimeEngine:
         check_external_data(path, data_bytes)
         try:
             options = _session_options(threads)
-            if _is_small_and_float(path, sum(data_bytes.values())):
+            nodes = _beginning(path)
+            if _is_small_and_float(path, nodes, sum(data_bytes.values())):
                 # unpacked once at opening instead of in every run, which cost a tenth of the text network's time
                 options.add_session_config_entry("session.disable_quant_qdq", "1")
-            graph = path.read_bytes()
-            if b"BitShift" in graph:  # codes that every run unpacks; else all of them are at opening, at once
+            if b"BitShift" in nodes:  # codes that every run unpacks; else all of them are at opening, at once
                 options.add_session_config_entry(_LARGEST_FOLDED, str(FOLDED_BYTES))
-            if seldom and b"MatMulInteger" in graph:  # nearly as fast from a mapped file
+            if seldom and b"MatMulInteger" in nodes:  # nearly as fast from a mapped file
                 options.add_session_config_entry("session.disable_prepacking", "1")
             # by its path, never by its bytes: tensors in data files are then mapped into memory instead of read
             session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
@@ -133,9 +133,15 @@ def _data_sizes(path: Path, component: Component) -> dict[str, int]:
     return sizes
 
 
-def _is_small_and_float(path: Path, data_bytes: int) -> bool:
+def _beginning(path: Path) -> bytes:
+    """Return what stands before the tensors in a graph's file, which may hold gigabytes of them: its nodes."""
+    with path.open("rb") as file:
+        return file.read(UNPACKED_BYTES)
+
+
+def _is_small_and_float(path: Path, nodes: bytes, data_bytes: int) -> bool:
     """Return whether only weights are quantised, and few enough of them to hold as float."""
-    return path.stat().st_size + data_bytes <= UNPACKED_BYTES and b"QuantizeLinear" not in path.read_bytes()
+    return path.stat().st_size + data_bytes <= UNPACKED_BYTES and b"QuantizeLinear" not in nodes
 
 
 class _Run:

@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from tiny.given import Given
 from torch import nn
 from torch.nn import functional
 
@@ -45,23 +46,6 @@ class Net(nn.Module):
         hidden = functional.linear(self.odd(hidden), self.sneaky.weight, self.sneaky.bias) * self.scale
         planes = self.second(functional.relu(self.picture(hidden[:, None])))
         return hidden + planes.mean(1)
-
-
-class Given:
-    """Weights in memory."""
-
-    def __init__(self, tensors: dict[str, np.ndarray]) -> None:
-        self.tensors = tensors
-        self.names = tuple(tensors)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self.tensors[name].shape
-
-    def read(self, name: str) -> np.ndarray:
-        return self.tensors[name].copy()
-
-    def rows(self, name: str):
-        return lambda start, stop: self.tensors[name][start:stop].copy()
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from tiny.given import Given
 from torch import nn
 
 from converters.capture import capture
@@ -74,22 +75,6 @@ def lines():
     net = Lines().eval()
     tensors = {name: value.detach().numpy() for name, value in net.state_dict().items()}
     return net, tensors
-
-
-class Given:
-    """Weights in memory."""
-
-    def __init__(self, tensors: dict[str, np.ndarray]) -> None:
-        self.tensors, self.names = tensors, tuple(tensors)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self.tensors[name].shape
-
-    def read(self, name: str) -> np.ndarray:
-        return self.tensors[name]
-
-    def rows(self, name: str):
-        return lambda start, stop: self.tensors[name][start:stop]
 
 
 def test_graphs_multiply_what_the_codes_say_and_unpack_it_in_every_run(lines, tmp_path, monkeypatch):

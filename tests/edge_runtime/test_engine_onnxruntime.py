@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_runtime import plugins
 from edge_runtime.artifact import Artifact, write_artifact
 from edge_runtime.engine import LARGE_RUN_BYTES, CheckedSession
-from edge_runtime.engines.onnxruntime import UNPACKED_BYTES, _check_active, _is_small_and_float
+from edge_runtime.engines.onnxruntime import UNPACKED_BYTES, _beginning, _check_active, _is_small_and_float
 from edge_runtime.errors import EngineError
 from edge_runtime.manifest import Component, DataFile, Manifest
 from edge_runtime.tensors import TensorSpec
@@ -334,8 +334,20 @@ def test_a_graph_that_asks_for_more_than_its_data_file_has(lookup):
 def test_unpacking_counts_the_data_files(tmp_path):
     graph = tmp_path / "small.onnx"
     graph.write_bytes(b"x" * 100)
-    assert _is_small_and_float(graph, UNPACKED_BYTES - 100)
-    assert not _is_small_and_float(graph, UNPACKED_BYTES - 99)
+    assert _is_small_and_float(graph, _beginning(graph), UNPACKED_BYTES - 100)
+    assert not _is_small_and_float(graph, _beginning(graph), UNPACKED_BYTES - 99)
+    assert not _is_small_and_float(graph, b"a QuantizeLinear", 0)
+
+
+def test_of_a_graph_with_its_tensors_inside_only_the_nodes_are_read(tmp_path):
+    large = numpy_helper.from_array(np.zeros(UNPACKED_BYTES + 1, np.uint8), "large")
+    bits = numpy_helper.from_array(np.array(4, np.uint8), "bits")
+    node = helper.make_node("BitShift", ["large", "bits"], ["y"], direction="RIGHT")
+    given = helper.make_tensor_value_info("y", TensorProto.UINT8, None)
+    graph = helper.make_graph([node], "shift", [], [given], [large, bits])
+    onnx.save(helper.make_model(graph), tmp_path / "large.onnx")
+    found = _beginning(tmp_path / "large.onnx")
+    assert len(found) == UNPACKED_BYTES and b"BitShift" in found
 
 
 def test_the_format_is_not_guessed_from_the_name(render):
