@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final, TypeVar
 
 from edge_runtime.canonical_json import MAX_JSON_BYTES
+from edge_runtime.checked_files import CheckedFiles
 from edge_runtime.errors import ArtifactError, NanoedgeError
 from edge_runtime.files import flush_folder
 from edge_runtime.manifest import MANIFEST_FILE, Component, DataFile, Manifest
@@ -39,10 +40,13 @@ class Artifact:
     version: str
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], verify: bool = True) -> Artifact:
+    def open(
+        cls, path: str | os.PathLike[str], verify: bool = True, checked: CheckedFiles | None = None
+    ) -> Artifact:
         """Read and check the artifact in the folder `path`.
 
-        `verify=False` checks the manifest, the places and the sizes, but doesn't read the files for their digests.
+        `verify=False` checks the manifest, the places and the sizes, but doesn't read the files for their digests;
+        `checked` knows files that need not be read, and learns of others.
         Raises ArtifactError when anything differs from the manifest or leaves the folder.
         """
         folder = Path(path)
@@ -54,7 +58,7 @@ class Artifact:
         for component in manifest.components:
             _check_component(folder, component)
         if verify:
-            _check_digests(folder, manifest.files)
+            _check_digests(folder, manifest.files, checked)
         return cls(folder=folder, manifest=manifest, version=hashlib.sha256(encoded).hexdigest()[:12])
 
     def path(self, component: str) -> Path:
@@ -225,20 +229,34 @@ def _check_file(folder: Path, part: Component | DataFile) -> None:
         _check_size(part.file, os.fstat(file.fileno()).st_size, part.bytes)
 
 
-def _check_digests(folder: Path, parts: Sequence[Component | DataFile]) -> None:
+def _check_digests(folder: Path, parts: Sequence[Component | DataFile], checked: CheckedFiles | None) -> None:
     """Compare every file with its digest, several at a time: gigabytes take seconds, and one digest uses one core."""
     largest_first = sorted(parts, key=lambda part: -part.bytes)
     with ThreadPoolExecutor(max_workers=min(len(parts), os.cpu_count() or 1)) as pool:
-        digests = pool.map(lambda part: _digest(folder, part.file), largest_first)
-        for part, digest in zip(largest_first, digests, strict=True):
-            if digest != part.sha256:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise ArtifactError(
-                    f"the file {part.file} has the wrong SHA-256",
-                    got=digest,
-                    allowed=part.sha256,
-                    hint="it is damaged or was changed: copy the artifact again",
-                )
+        running = [pool.submit(_check_digest, folder, part, checked) for part in largest_first]
+        try:
+            for each in running:
+                each.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _check_digest(folder: Path, part: Component | DataFile, checked: CheckedFiles | None) -> None:
+    with _open_file(folder, part.file) as file:
+        before = os.fstat(file.fileno())
+        if checked is not None and checked.holds(before, part.sha256):
+            return
+        digest = _digest(file)
+        if digest != part.sha256:
+            raise ArtifactError(
+                f"the file {part.file} has the wrong SHA-256",
+                got=digest,
+                allowed=part.sha256,
+                hint="it is damaged or was changed: copy the artifact again",
+            )
+        if checked is not None:
+            checked.add(before, os.fstat(file.fileno()), part.sha256)
 
 
 def _check_size(file: str, size_bytes: int, wanted_bytes: int) -> None:
@@ -280,11 +298,10 @@ def _open_file(folder: Path, file: str) -> BufferedReader:
         raise ArtifactError(f"the artifact's {file} can't be read", got=error) from error
 
 
-def _digest(folder: Path, name: str) -> str:
+def _digest(file: BufferedReader) -> str:
     digest, chunk = hashlib.sha256(), bytearray(_DIGEST_CHUNK_BYTES)
-    with _open_file(folder, name) as file:
-        while size := file.readinto(chunk):
-            digest.update(memoryview(chunk)[:size])
+    while size := file.readinto(chunk):
+        digest.update(memoryview(chunk)[:size])
     return digest.hexdigest()
 
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from edge_runtime import images, plugins
 from edge_runtime.artifact import Artifact
+from edge_runtime.checked_files import CheckedFiles
 from edge_runtime.diffusion.memory import BASE_BYTES, parts, peak_bytes
 from edge_runtime.engine import Engine, engine_for
 from edge_runtime.errors import PlanError
@@ -67,11 +68,12 @@ class Editor:
         """Open the artifact in a folder, by default the embedded nano-banana.
 
         `threads` is by default the number of cores of this process, `device` what the engine is for. `memory_bytes`
-        bounds what a large model holds open at once; by default it is what the machine has left. `verify=False` trusts
-        files whose digests were checked before; `decode` turns encoded pictures into pixels, elsewhere if it likes.
+        bounds what a large model holds open at once; by default it is what the machine has left. Large files are read
+        for their digests once a week and after every change; `verify=False` trusts all of them. `decode` turns encoded
+        pictures into pixels, elsewhere if it likes.
         Raises ArtifactError, EngineError, or MissingExtraError when the engine's library is not installed.
         """
-        artifact = Artifact.open(path, verify)
+        artifact = Artifact.open(path, verify, CheckedFiles())
         engine = engine_for(artifact.manifest.target)
         family: Family = plugins.load("families", artifact.manifest.family)
         cores = threads or Machine.detect().cores

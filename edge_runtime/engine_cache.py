@@ -16,11 +16,12 @@ from typing import Any, Final
 
 from edge_runtime.errors import EngineError
 from edge_runtime.files import write_whole
+from edge_runtime.state import default_cache
 
 logger = logging.getLogger(__name__)
 
-FOLDER: Final = Path(".cache") / "nanoedge" / "engines"
-"""Below the user's home."""
+FOLDER: Final = "engines"
+"""Below the user's folder for what can be made again."""
 
 _ENGINE, _RECORD = ".engine", ".json"
 
@@ -53,7 +54,7 @@ class EngineCache:
     """A folder of engines. Several processes may use it: files appear whole, and an engine before its record."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or Path.home() / FOLDER
+        self._folder = folder or default_cache() / FOLDER
 
     def engine(self, name: str, wanted: BuiltFor, build: Callable[[], bytes]) -> bytes:
         """Return the engine called `name` for what is wanted, built now unless it is there; raises what `build` raises.

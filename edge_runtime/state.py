@@ -1,4 +1,4 @@
-"""Where a node keeps what outlives its process: API keys, jobs, their pictures, models."""
+"""Where a node keeps what outlives its process: API keys, jobs, their pictures, models; and what can be made again."""
 
 from __future__ import annotations
 
@@ -27,3 +27,9 @@ def default_state() -> Path:
 def default_models() -> Path:
     """Return where models are kept: a folder in `default_state`."""
     return default_state() / MODELS
+
+
+def default_cache() -> Path:
+    """Return the user's folder for what can be made again; raises RuntimeError when nobody's home folder is known."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "nanoedge"
