@@ -5,7 +5,7 @@
 Writes a checkpoint with random bfloat16 weights (UNet 0.39 B, Qwen3-VL-2B, tiny autoencoder), converts it, and edits a
 photograph at 512 x 512 in 4 steps. Every run is a process of its own, ours and diffusers' by turns, files in the
 system's cache; of the repeats each stage's fastest counts. Opening and loading have a column of their own and are in
-the total. Ours reads files for their digests in the first run, as in the first opening on a node, and not in the others.
+the total. Ours compares files with their digests in the first run alone, as in the first opening on a node.
 Memory is VmHWM, the highest resident memory, mapped files included.
 """
 
