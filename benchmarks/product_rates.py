@@ -3,11 +3,12 @@
     python -m benchmarks.product_rates ARTIFACT [--side 512] [--steps 4]
 
 Edits once with an ONNX artifact of a painting model, and takes from ONNX Runtime's profiler the shape of every matrix
-product and convolution that ran. Then every shape runs alone, in turns: in PyTorch in bfloat16, and, where it is
-installed (`pip install openvino`), in OpenVINO with weights and inputs of 8 bits over fixed ranges, which is what
-oneDNN's kernels are fastest at; rounding what goes in is part of both 8-bit columns. Of those the fastest of the
-repeats counts, of the edit's own the mean. "fastest of each" takes the winner for every shape: what an edit would take
-if all but multiplications cost nothing, reading the weights included.
+product and convolution that ran, and its time. Then every shape runs alone, in turns, and the fastest of the repeats
+counts: in PyTorch in bfloat16, and, where it is installed (`pip install openvino`), in OpenVINO, which has oneDNN's
+kernels, with weights and activations of 8 bits over fixed ranges. Its activations come and leave as codes, products of
+attention in float. ONNX Runtime's take floats, round them by row and give floats, so that its column holds more.
+"fastest of each" takes the winner for every shape: what an edit would take if all but multiplications cost nothing,
+reading the weights included.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def measured(shapes: list[Multiplication]) -> dict[str, dict[Multiplication, flo
     with suppress(ImportError):
         import openvino  # noqa: F401
 
-        libraries["OpenVINO, 8 bits"] = _openvino
+        libraries["OpenVINO, codes to codes"] = _openvino
     found: dict[str, dict[Multiplication, float]] = {name: {} for name in libraries}
     for number, shape in enumerate(shapes, 1):
         print(f"\r{number} of {len(shapes)} shapes", end="", file=sys.stderr, flush=True)
@@ -175,39 +176,43 @@ def _openvino(shape: Multiplication) -> Callable[[], object]:
     run = core.compile_model(core.read_model(io.BytesIO(_graph(shape))), "CPU", wanted)
     request = run.create_infer_request()
     for port in run.inputs:
-        request.get_tensor(port).data[:] = np.random.default_rng(7).normal(size=port.shape)
+        request.get_tensor(port).data[:] = np.random.default_rng(7).integers(0, 255, port.shape)
     return request.infer
 
 
 def _graph(shape: Multiplication) -> bytes:
-    """Return an ONNX graph of one multiplication whose inputs and weights are rounded to 8 bits over fixed ranges."""
+    """Return an ONNX graph of one multiplication: codes by weights to codes, or floats by floats."""
     from onnx import TensorProto, helper, numpy_helper
 
     left, right = (shape.photo, shape.kernel) if isinstance(shape, Convolution) else (shape.left, shape.right)
-    known = isinstance(shape, Convolution) or shape.weights
-    constants = [
-        numpy_helper.from_array(np.array(0.05, np.float32), "step"),
-        numpy_helper.from_array(np.array(128, np.uint8), "zero"),
-        numpy_helper.from_array(np.array(0, np.int8), "none"),
-    ]
-    nodes, inputs = [], []
-    for name, extent, fixed in (("x", left, False), ("w", right, known)):
-        if fixed:
-            codes = np.random.default_rng(7).integers(-64, 64, extent).astype(np.int8)
-            constants.append(numpy_helper.from_array(codes, f"{name}_codes"))
-        else:
-            inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, extent))
-            nodes.append(helper.make_node("QuantizeLinear", [name, "step", "zero"], [f"{name}_codes"]))
-        zero = "none" if fixed else "zero"
-        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_codes", "step", zero], [f"{name}_rounded"]))
+    in_codes = isinstance(shape, Convolution) or shape.weights
+    kind = TensorProto.UINT8 if in_codes else TensorProto.FLOAT
+    inputs = [helper.make_tensor_value_info("x", kind, left)]
+    constants, nodes = [], []
+    x, w, y = "x", "w", "y"
+    if in_codes:
+        codes = np.random.default_rng(7).integers(-64, 64, right).astype(np.int8)
+        for name, values in (
+            ("w", codes), ("step", np.array(0.05, np.float32)), ("coarse", np.array(2, np.float32)),
+            ("zero", np.array(128, np.uint8)), ("none", np.array(0, np.int8)),
+        ):  # fmt: skip
+            constants.append(numpy_helper.from_array(values, name))
+        nodes.append(helper.make_node("DequantizeLinear", ["x", "step", "zero"], ["x_values"]))
+        nodes.append(helper.make_node("DequantizeLinear", ["w", "step", "none"], ["w_values"]))
+        x, w, y = "x_values", "w_values", "y_values"
+    else:
+        inputs.append(helper.make_tensor_value_info("w", kind, right))
     if isinstance(shape, Convolution):
         border = [shape.kernel[2] // 2] * 4
         settings: dict[str, Any] = {"pads": border, "strides": [shape.stride] * 2, "group": shape.groups}
-        nodes.append(helper.make_node("Conv", ["x_rounded", "w_rounded"], ["y"], **settings))
+        nodes.append(helper.make_node("Conv", [x, w], [y], **settings))
     else:
-        nodes.append(helper.make_node("MatMul", ["x_rounded", "w_rounded"], ["y"]))
-    made = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    graph = helper.make_graph(nodes, "multiplication", inputs, [made], constants)
+        nodes.append(helper.make_node("MatMul", [x, w], [y]))
+    if in_codes:
+        nodes.append(helper.make_node("QuantizeLinear", [y, "coarse", "zero"], ["y"]))
+    graph = helper.make_graph(
+        nodes, "multiplication", inputs, [helper.make_tensor_value_info("y", kind, None)], constants
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     return bytes(model.SerializeToString())
 
