@@ -22,7 +22,8 @@ import numpy as np
 
 from benchmarks.node import Node, started
 from benchmarks.table import jpeg, markdown, photographs
-from edge_runtime.artifact import Artifact, write_artifact
+from edge_runtime.artifact import Artifact
+from edge_runtime.artifact_writer import write_artifact
 from edge_runtime.editor import EMBEDDED
 from edge_runtime.source import SourceOptions
 from edge_runtime.sources.folder import Folder

@@ -14,7 +14,8 @@ from converters.recipe import load_recipe
 from converters.source import Model, Source
 from converters.target import Target
 from edge_runtime import __version__, plugins
-from edge_runtime.artifact import Artifact, write_artifact
+from edge_runtime.artifact import Artifact
+from edge_runtime.artifact_writer import write_artifact
 from edge_runtime.errors import OptionError
 from edge_runtime.manifest import Manifest
 

@@ -23,7 +23,8 @@ from converters.recipe import FOLDER, STREAMED, load_recipe
 from converters.tensorrt import schemes
 from converters.work_folder import held, remove
 from edge_runtime import errors
-from edge_runtime.artifact import Artifact, finish_artifact
+from edge_runtime.artifact import Artifact
+from edge_runtime.artifact_writer import finish_artifact
 from edge_runtime.diffusion.memory import MEMORY
 from edge_runtime.errors import ConversionError, OptionError
 from edge_runtime.inspection import EXAMPLE_SIZES

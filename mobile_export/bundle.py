@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.artifact import partial_folder
+from edge_runtime.artifact_writer import partial_folder
 from edge_runtime.errors import OptionError
 from mobile_export import notices, sizes
 from mobile_export.platform import Golden, Order, Platform, check

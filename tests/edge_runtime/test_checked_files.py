@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from edge_runtime import artifact as artifact_module
-from edge_runtime.artifact import Artifact, write_artifact
+from edge_runtime.artifact import Artifact
+from edge_runtime.artifact_writer import write_artifact
 from edge_runtime.checked_files import KEPT_SECONDS, CheckedFiles
 from edge_runtime.errors import ArtifactError
 from edge_runtime.manifest import Component, Manifest
@@ -94,9 +95,7 @@ def test_a_change_is_found_though_the_time_of_writing_is_put_back(
     assert len(read) == 2
 
 
-def test_a_damaged_file_is_not_remembered(
-    model: Path, checked: CheckedFiles, tmp_path: Path, read: list[str]
-) -> None:
+def test_a_damaged_file_is_not_remembered(model: Path, checked: CheckedFiles, tmp_path: Path, read: list[str]) -> None:
     write_in_place(model / "weights.bin")
     for _ in range(2):
         with pytest.raises(ArtifactError, match="wrong SHA-256"):
@@ -132,9 +131,7 @@ def test_small_files_are_read_every_time(model: Path, tmp_path: Path, read: list
     assert len(read) == 2
 
 
-def test_after_a_week_it_is_read_again(
-    model: Path, checked: CheckedFiles, tmp_path: Path, read: list[str]
-) -> None:
+def test_after_a_week_it_is_read_again(model: Path, checked: CheckedFiles, tmp_path: Path, read: list[str]) -> None:
     Artifact.open(model, checked=checked)
     (entry,) = entries(tmp_path)
     long_ago = time.time() - KEPT_SECONDS - 1

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from edge_runtime.artifact import Artifact, write_artifact
+from edge_runtime.artifact import Artifact
+from edge_runtime.artifact_writer import write_artifact
 from edge_runtime.editor import EMBEDDED, Editor
 from edge_runtime.errors import ArtifactError, InstructionError, PlanError
 from edge_runtime.plan import Plan

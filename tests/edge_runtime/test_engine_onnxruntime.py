@@ -13,7 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_runtime import plugins
-from edge_runtime.artifact import Artifact, write_artifact
+from edge_runtime.artifact import Artifact
+from edge_runtime.artifact_writer import write_artifact
 from edge_runtime.engine import LARGE_RUN_BYTES, CheckedSession
 from edge_runtime.engines.onnxruntime import UNPACKED_BYTES, _beginning, _check_active, _is_small_and_float
 from edge_runtime.errors import EngineError

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from edge_runtime import golden
-from edge_runtime.artifact import Artifact, write_artifact
+from edge_runtime.artifact import Artifact
+from edge_runtime.artifact_writer import write_artifact
 from edge_runtime.editor import EMBEDDED
 from edge_runtime.engines.onnxruntime import ENGINE
 from edge_runtime.errors import ArtifactError

@@ -14,7 +14,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge_runtime import engines, inspection, plugins
-from edge_runtime.artifact import Artifact, write_artifact
+from edge_runtime.artifact import Artifact
+from edge_runtime.artifact_writer import write_artifact
 from edge_runtime.canonical_json import CONTROL_CHARACTER
 from edge_runtime.editor import EMBEDDED
 from edge_runtime.errors import EngineError, MissingExtraError

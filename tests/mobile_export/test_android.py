@@ -11,7 +11,8 @@ import pytest
 from android_program import ASSETS
 
 from edge_runtime import golden
-from edge_runtime.artifact import Artifact, write_artifact
+from edge_runtime.artifact import Artifact
+from edge_runtime.artifact_writer import write_artifact
 from edge_runtime.editor import EMBEDDED
 from mobile_export.bundle import Bundle, export
 from mobile_export.platform import Order

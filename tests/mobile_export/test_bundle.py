@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from edge_runtime import plugins
-from edge_runtime.artifact import Artifact, write_artifact
+from edge_runtime.artifact import Artifact
+from edge_runtime.artifact_writer import write_artifact
 from edge_runtime.editor import EMBEDDED
 from edge_runtime.errors import ArtifactError, NanoedgeError, OptionError
 from mobile_export import sizes, templates

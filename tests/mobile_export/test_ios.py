@@ -16,7 +16,8 @@ from swift_modules import compiled
 from toolchains import Swift
 
 from edge_runtime import golden
-from edge_runtime.artifact import Artifact, write_artifact
+from edge_runtime.artifact import Artifact
+from edge_runtime.artifact_writer import write_artifact
 from edge_runtime.editor import EMBEDDED
 from edge_runtime.errors import ArtifactError
 from edge_runtime.manifest import DataFile

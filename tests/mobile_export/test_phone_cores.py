@@ -19,7 +19,8 @@ from swift_modules import module
 from swift_modules import program as program_of
 from toolchains import INSIDE, Kotlin, Swift
 
-from edge_runtime.artifact import Artifact, write_artifact
+from edge_runtime.artifact import Artifact
+from edge_runtime.artifact_writer import write_artifact
 from edge_runtime.editor import EMBEDDED, Editor
 from edge_runtime.golden import LEAST_PSNR_DB
 from edge_runtime.request import EditRequest

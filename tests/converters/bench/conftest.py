@@ -11,7 +11,8 @@ import pytest
 
 from converters.bench import photographs
 from converters.bench.photographs import Photograph
-from edge_runtime.artifact import Artifact, write_artifact
+from edge_runtime.artifact import Artifact
+from edge_runtime.artifact_writer import write_artifact
 from edge_runtime.editor import EMBEDDED
 
 SIDE = 224

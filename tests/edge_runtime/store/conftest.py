@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.artifact import Artifact, write_artifact
+from edge_runtime.artifact import Artifact
+from edge_runtime.artifact_writer import write_artifact
 from edge_runtime.editor import EMBEDDED
 from edge_runtime.manifest import Component, Manifest
 from edge_runtime.source import SourceOptions
