@@ -99,12 +99,10 @@ def _unforeseen(error: Exception, task: Task) -> ConversionError:
 def describe(task: Task) -> dict[str, Any]:
     """Return the model without its graphs, and the forecast of every component."""
     from converters.forecast import forecast
-    from converters.recipe import load_recipe
+    from converters.recipe import recipe_for
 
     folder, model, loras = _open(task)
-    recipe = load_recipe(task.recipe)
-    if task.target in (*FIXED, TENSORRT):
-        recipe = recipe.without_rows()
+    recipe = recipe_for(task.recipe, task.target)
     if task.target in FIXED:
         from converters.pinned import pinned_model
 
@@ -203,9 +201,9 @@ def _convert_streamed(task: Task, report: Report) -> dict[str, Any]:
 
 def _recipe(task: Task) -> Any:
     """Return the recipe in the forms of the task's format."""
-    from converters.recipe import load_recipe
+    from converters.recipe import recipe_for
 
-    recipe = load_recipe(task.recipe)
+    recipe = recipe_for(task.recipe, task.target)
     if task.target == TENSORRT:
         from converters.tensorrt.streamed import streamed_part
 

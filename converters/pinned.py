@@ -20,7 +20,7 @@ from converters.component import Converted, convert_component
 from converters.fidelity import LEAST_OUTPUT_SNR_DB
 from converters.job import Report, Task
 from converters.mapped_weights import MappedWeights
-from converters.recipe import load_recipe
+from converters.recipe import recipe_for
 from converters.source import ComponentSource, FixedForm, Model
 from converters.streamed_torch import filled
 from converters.streaming import SMALLEST
@@ -45,7 +45,7 @@ def pinned_model(model: Model, task: Task) -> Model:
     OptionError for a size that results can't have, and MissingExtraError.
     """
     target: Target = plugins.load("converters.targets", task.target)
-    target.check(load_recipe(task.recipe).without_rows())
+    target.check(recipe_for(task.recipe, task.target))
     held = tuple(component for component in model.components if component.pinned is not None)
     if not any(component.name == "denoiser" for component in held):
         raise ConversionError(
@@ -66,7 +66,7 @@ def convert_pinned(component: ComponentSource, task: Task, report: Report) -> di
     """
     assert component.pinned is not None
     target = plugins.load("converters.targets", task.target)
-    recipe = load_recipe(task.recipe).without_rows()
+    recipe = recipe_for(task.recipe, task.target)
     making = Path(task.folder) / f"{component.name}.making"
     making.mkdir()
     source = component.pinned(*task.size)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from converters.job import BLOCK_BYTES, FIXED, TENSORRT, Task
-from converters.recipe import FOLDER, STREAMED, load_recipe
+from converters.recipe import FOLDER, STREAMED, recipe_for
 from converters.tensorrt import schemes
 from converters.work_folder import held, remove
 from edge_runtime import errors
@@ -84,12 +84,12 @@ def plan(request: PipelineRequest, report: Report = lambda title, line: None) ->
 
 def _check(request: PipelineRequest) -> None:
     """Raise for what would fail only when the first component is written."""
-    recipe = load_recipe(request.recipe)
+    recipe = recipe_for(request.recipe, request.target)
     if request.target in FIXED:
         _check_fixed(request)
         return
     if request.target == TENSORRT:
-        schemes.check_expressible(recipe.without_rows())
+        schemes.check_expressible(recipe)
     else:
         recipe.require(STREAMED, "the writer of large models")
     if request.size is not None:

@@ -280,6 +280,15 @@ def load_recipe(name: str) -> Recipe:
     return Recipe.from_json(name, data)
 
 
+def recipe_for(name: str, target: str) -> Recipe:
+    """Return a recipe as a target's format can hold it; raises like `load_recipe`.
+
+    ONNX alone has products that round their rows as they come: elsewhere such layers compute in float.
+    """
+    recipe = load_recipe(name)
+    return recipe if target == "onnx" else recipe.without_rows()
+
+
 def _recipe_members(data: Any) -> dict[str, Any]:
     """Turn JSON into the dataclasses' arguments. Unknown keys fail in the constructors, as TypeError."""
     members = dict(data)

@@ -38,7 +38,7 @@ class Packing:
 
 def streamed_part(recipe: Recipe) -> Recipe:
     """Return what of a recipe the streaming writer carries out: its integers, in TensorRT's forms."""
-    recipe = fitted(recipe.without_rows())
+    recipe = fitted(recipe)
     kept = {kind: each for kind, each in recipe.layers.items() if each.weights.format is Format.INTEGER}
     return replace(recipe, layers=kept)
 

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from converters.recipe import FOLDER, Granularity, Layer, Recipe, load_recipe, recipe_names
+from converters.recipe import FOLDER, Granularity, Layer, Recipe, load_recipe, recipe_for, recipe_names
 from edge_runtime.errors import ConversionError, OptionError
 
 INT8 = json.loads((FOLDER / "int8.json").read_text(encoding="utf-8"))
@@ -40,6 +40,13 @@ def test_rows_are_rounded_beside_plain_8_bit_weights_alone():
     data["layers"]["matmul"]["weights"] = {"bits": 4, "granularity": "block", "group_size": 32}
     with pytest.raises(ConversionError, match="by row need plain weights"):
         Recipe.from_json("rows", data)
+
+
+@pytest.mark.parametrize("name", ["int8", "int4"])
+def test_only_onnx_rounds_rows(name):
+    assert recipe_for(name, "onnx") == load_recipe(name) and load_recipe(name).by_rows
+    for target in ("tflite", "coreml", "tensorrt"):
+        assert recipe_for(name, target) == load_recipe(name).without_rows()
 
 
 def test_without_rows_weights_use_all_their_bits():
