@@ -15,12 +15,13 @@ from onnx_ir.passes import common
 from onnxscript import optimizer
 from torch._subclasses import FakeTensorMode
 
-from converters.captured import OPSET, PRODUCER, Captured, Use, absorb_transposes, spell_gemm, uses_of
+from converters.captured import PRODUCER, Captured, Use, absorb_transposes, spell_gemm, uses_of
+from converters.exporting import exported
 from converters.quiet import quiet
 from converters.source import ComponentSource
 from converters.spelling import spell
 from edge_runtime.errors import ConversionError
-from edge_runtime.tensors import TensorSpec, check_inputs
+from edge_runtime.tensors import TensorSpec
 
 _DTYPES: Final = {
     "float32": torch.float32, "float16": torch.float16, "int64": torch.int64, "int32": torch.int32,
@@ -48,39 +49,12 @@ def capture(component: ComponentSource, *, spelled: bool = True) -> Captured:
 
 def _export(component: ComponentSource) -> ir.Model:
     example = component.examples[0]
-    sizes = check_inputs(component.inputs, example)
-    if set(sizes) != set(component.dimensions) or 1 in sizes.values():
-        raise ConversionError(
-            f"{component.name}: the traced example must give every symbol a size above 1",
-            got=sizes,
-            allowed=dict(component.dimensions),
+    dimensions = dict.fromkeys(component.dimensions, torch.export.Dim.DYNAMIC)
+    with FakeTensorMode():
+        arguments = tuple(
+            torch.zeros(example[spec.name].shape, dtype=_DTYPES[spec.dtype]) for spec in component.inputs
         )
-    shapes = tuple(
-        {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(spec.shape) if isinstance(size, str)}
-        for spec in component.inputs
-    )
-    with quiet():
-        try:
-            with FakeTensorMode():
-                module = component.module().eval()
-                arguments = tuple(
-                    torch.zeros(example[spec.name].shape, dtype=_DTYPES[spec.dtype]) for spec in component.inputs
-                )
-                program = torch.onnx.export(
-                    module,
-                    arguments,
-                    input_names=[spec.name for spec in component.inputs],
-                    output_names=[spec.name for spec in component.outputs],
-                    opset_version=OPSET,
-                    dynamo=True,
-                    optimize=False,  # folding needs values
-                    dynamic_shapes=shapes,
-                    external_data=False,
-                    verbose=False,
-                )
-        except torch.onnx.errors.OnnxExporterError as error:
-            raise ConversionError(f"{component.name} can't be exported to ONNX", got=error) from error
-    assert program is not None  # with dynamo=True the exporter always returns a program
+        program = exported(component, arguments, dimensions, optimise=False)
     return program.model
 
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import onnx
 import torch
 
 from converters import graph
-from converters.quiet import quiet
+from converters.exporting import exported
 from converters.source import ComponentSource
 from edge_runtime.errors import ConversionError
-from edge_runtime.tensors import check_inputs
-
-OPSET: Final = 21
-"""The first with 4-bit integers and block-wise DequantizeLinear."""
 
 
 def trace(component: ComponentSource) -> onnx.ModelProto:
@@ -30,35 +25,11 @@ def trace(component: ComponentSource) -> onnx.ModelProto:
 
 def _exported(component: ComponentSource) -> onnx.ModelProto:
     example = component.examples[0]
-    sizes = check_inputs(component.inputs, example)
-    symbols = {
+    dimensions = {
         name: torch.export.Dim(name, min=low, max=high) for name, (low, high) in component.dimensions.items()
     }
-    if set(sizes) != set(symbols) or 1 in sizes.values():
-        raise ConversionError(
-            f"{component.name}: the traced example must give every symbol a size above 1", got=sizes, allowed=symbols
-        )
-    shapes = tuple(
-        {axis: symbols[size] for axis, size in enumerate(spec.shape) if isinstance(size, str)}
-        for spec in component.inputs
-    )
-    with quiet():
-        try:
-            program = torch.onnx.export(
-                component.module(),
-                tuple(torch.from_numpy(example[spec.name].copy()) for spec in component.inputs),
-                input_names=[spec.name for spec in component.inputs],
-                output_names=[spec.name for spec in component.outputs],
-                opset_version=OPSET,
-                dynamo=True,
-                dynamic_shapes=shapes,
-                external_data=False,
-                verbose=False,
-            )
-        except torch.onnx.errors.OnnxExporterError as error:
-            raise ConversionError(f"{component.name} can't be exported to ONNX", got=error) from error
-    assert program is not None  # with dynamo=True the exporter always returns a program
-    return program.model_proto
+    arguments = tuple(torch.from_numpy(example[spec.name].copy()) for spec in component.inputs)
+    return exported(component, arguments, dimensions, optimise=True).model_proto
 
 
 def write(model: onnx.ModelProto, destination: Path, name: str) -> None:

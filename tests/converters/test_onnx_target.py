@@ -9,7 +9,7 @@ from stand_ins import mask_component, odd_component, text_component
 from torch import Tensor, nn
 
 from converters import graph
-from converters.onnx_graph import OPSET
+from converters.captured import OPSET
 from converters.source import run_module
 from converters.targets.onnx import TARGET
 from edge_runtime.errors import ConversionError
