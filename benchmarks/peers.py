@@ -34,7 +34,7 @@ from edge_runtime.tensors import Tensor
 COMPONENTS = ("text", "vision", "restore", "context", "render")
 OURS = "int8, ONNX Runtime"
 THREADS = 1
-PACKAGES = {"openvino": "openvino", "cv2": "opencv-python-headless", "bm3d": "bm3d"}
+PACKAGES = {"openvino": "openvino", "cv2": "opencv-python-headless", "pywt": "pywavelets", "bm3d": "bm3d"}
 """Import names and what to install. The licence of bm3d forbids commercial use."""
 
 Run = Callable[[], Mapping[str, Tensor]]

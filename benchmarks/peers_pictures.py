@@ -67,9 +67,10 @@ def _denoisers(pairs: Sequence[Pair], threads: int) -> dict[str, Denoiser]:
         OURS: partial(restored, ours), "nano-banana fp32": partial(restored, floats),
         "non-local means, scikit-image": restoration.non_local_means,
         "total variation, scikit-image": _best(_total_variation, (0.05, 0.08, 0.11, 0.15), pairs),
-        "wavelets (BayesShrink), scikit-image": _wavelets,
         "median of 3 x 3, Pillow": _median,
     }
+    if find_spec("pywt"):
+        found["wavelets (BayesShrink), scikit-image"] = _wavelets
     if find_spec("cv2"):
         import cv2  # by hand: pip install opencv-python-headless
 
