@@ -32,9 +32,14 @@ KINDS: Final = {
     "rounding": ("DynamicQuantizeLinear", "QuantizeLinear", "DequantizeLinear", "Abs", "ReduceMax", "Div"),
     "moving": ("Transpose", "Split", "Concat", "Slice", "Expand", "Resize", "ReorderInput", "ReorderOutput"),
 }
+UNPACKING: Final = "unpacking of 4 bits"
+"""Operators on bytes, by which codes of 4 bits become codes of 8 (converters/product_forms.py)."""
+
 MULTIPLYING: Final = tuple(KINDS)[:4]
 REST: Final = "all else"
 _KIND_OF: Final = {operator: kind for kind, operators in KINDS.items() for operator in operators}
+_ON_BYTES: Final = frozenset(("BitwiseAnd", "BitShift", "Concat", "Cast", "Sub", "Mul"))
+_BYTES: Final = frozenset(("uint8", "int8"))
 _ENDING: Final = "_kernel_time"
 
 
@@ -47,7 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     limit_heap()
     found = profile(arguments.artifact, arguments.side, arguments.steps)
-    kinds = [kind for kind in (*KINDS, REST) if any(each[kind] for each in found.values())]
+    kinds = [kind for kind in (*KINDS, UNPACKING, REST) if any(each[kind] for each in found.values())]
     rows = [(kind, *(f"{each[kind]:,.0f}" for each in found.values())) for kind in kinds]
     rows.append(("together", *(f"{sum(each.values()):,.0f}" for each in found.values())))
     print(markdown(("ms", *found), rows))
@@ -101,8 +106,15 @@ def _runs(path: Path) -> Iterator[dict[str, Any]]:
 def _times(runs: list[dict[str, Any]]) -> dict[str, float]:
     times: dict[str, float] = defaultdict(float)
     for run in runs:
-        times[_KIND_OF.get(run["op_name"], REST)] += run["microseconds"] / 1000
+        times[_kind(run)] += run["microseconds"] / 1000
     return times
+
+
+def _kind(run: dict[str, Any]) -> str:
+    dtypes = {dtype for tensor in run["input_type_shape"] for dtype in tensor}
+    if run["op_name"] in _ON_BYTES and dtypes and dtypes <= _BYTES:
+        return UNPACKING
+    return _KIND_OF.get(run["op_name"], REST)
 
 
 if __name__ == "__main__":
