@@ -38,7 +38,7 @@ UNPACKING: Final = "unpacking of 4 bits"
 MULTIPLYING: Final = tuple(KINDS)[:4]
 REST: Final = "all else"
 _KIND_OF: Final = {operator: kind for kind, operators in KINDS.items() for operator in operators}
-_ON_BYTES: Final = frozenset(("BitwiseAnd", "BitShift", "Concat", "Cast", "Sub", "Mul"))
+_ON_BYTES: Final = frozenset(("Concat", "Cast", "Sub", "Mul"))
 _BYTES: Final = frozenset(("uint8", "int8"))
 _ENDING: Final = "_kernel_time"
 
@@ -112,7 +112,7 @@ def _times(runs: list[dict[str, Any]]) -> dict[str, float]:
 
 def _kind(run: dict[str, Any]) -> str:
     dtypes = {dtype for tensor in run["input_type_shape"] for dtype in tensor}
-    if run["op_name"] in _ON_BYTES and dtypes and dtypes <= _BYTES:
+    if run["op_name"] == "QLinearAdd" or (run["op_name"] in _ON_BYTES and dtypes and dtypes <= _BYTES):
         return UNPACKING
     return _KIND_OF.get(run["op_name"], REST)
 

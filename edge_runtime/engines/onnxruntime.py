@@ -43,10 +43,6 @@ from edge_runtime.tensors import Tensor, TensorSpec
 UNPACKED_BYTES: Final = 16 << 20
 """Largest graph, data files and all, whose quantised weights are unpacked at opening if its arithmetic is in float."""
 
-FOLDED_BYTES: Final = 1 << 16
-"""Largest tensor that is computed at opening of a graph with packed codes: shapes are, weights are not."""
-
-_LARGEST_FOLDED: Final = "optimization.constant_folding_max_output_size_in_bytes"
 _QUIET: Final = 4  # only fatal messages: everything else arrives as an exception
 _PROVIDERS: Final = {
     "cpu": "CPUExecutionProvider",
@@ -97,8 +93,6 @@ class OnnxRuntimeEngine:
             if _is_small_and_float(path, nodes, sum(data_bytes.values())):
                 # unpacked once at opening instead of in every run, which cost a tenth of the text network's time
                 options.add_session_config_entry("session.disable_quant_qdq", "1")
-            if b"BitShift" in nodes:  # codes that every run unpacks; else all of them are at opening, at once
-                options.add_session_config_entry(_LARGEST_FOLDED, str(FOLDED_BYTES))
             if seldom and b"MatMulInteger" in nodes:  # nearly as fast from a mapped file
                 options.add_session_config_entry("session.disable_prepacking", "1")
             # by its path, never by its bytes: tensors in data files are then mapped into memory instead of read
