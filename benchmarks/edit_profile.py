@@ -22,6 +22,9 @@ from edge_runtime.editor import Editor
 from edge_runtime.engines import onnxruntime
 from edge_runtime.heap import limit_heap
 
+UNPACKING: Final = "unpacking of 4 bits"
+"""Operators on bytes, by which codes of 4 bits become codes of 8 (converters/product_forms.py)."""
+
 KINDS: Final = {
     "products of 8 bits": ("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulInteger"),
     "products of 4 bits": ("MatMulNBits", "MatMulBnb4"),
@@ -31,10 +34,8 @@ KINDS: Final = {
     "norms": ("LayerNormalization", "SimplifiedLayerNormalization", "SkipLayerNormalization", "InstanceNormalization"),
     "rounding": ("DynamicQuantizeLinear", "QuantizeLinear", "DequantizeLinear", "Abs", "ReduceMax", "Div"),
     "moving": ("Transpose", "Split", "Concat", "Slice", "Expand", "Resize", "ReorderInput", "ReorderOutput"),
+    UNPACKING: ("QLinearAdd",),
 }
-UNPACKING: Final = "unpacking of 4 bits"
-"""Operators on bytes, by which codes of 4 bits become codes of 8 (converters/product_forms.py)."""
-
 MULTIPLYING: Final = tuple(KINDS)[:4]
 REST: Final = "all else"
 _KIND_OF: Final = {operator: kind for kind, operators in KINDS.items() for operator in operators}
@@ -52,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     limit_heap()
     found = profile(arguments.artifact, arguments.side, arguments.steps)
-    kinds = [kind for kind in (*KINDS, UNPACKING, REST) if any(each[kind] for each in found.values())]
+    kinds = [kind for kind in (*KINDS, REST) if any(each[kind] for each in found.values())]
     rows = [(kind, *(f"{each[kind]:,.0f}" for each in found.values())) for kind in kinds]
     rows.append(("together", *(f"{sum(each.values()):,.0f}" for each in found.values())))
     print(markdown(("ms", *found), rows))
@@ -112,7 +113,7 @@ def _times(runs: list[dict[str, Any]]) -> dict[str, float]:
 
 def _kind(run: dict[str, Any]) -> str:
     dtypes = {dtype for tensor in run["input_type_shape"] for dtype in tensor}
-    if run["op_name"] == "QLinearAdd" or (run["op_name"] in _ON_BYTES and dtypes and dtypes <= _BYTES):
+    if run["op_name"] in _ON_BYTES and dtypes and dtypes <= _BYTES:
         return UNPACKING
     return _KIND_OF.get(run["op_name"], REST)
 

@@ -86,13 +86,8 @@ def _check_digests(folder: Path, parts: Sequence[Component | DataFile], checked:
     """Compare every file with its digest, several at a time: gigabytes take seconds, and one digest uses one core."""
     largest_first = sorted(parts, key=lambda part: -part.bytes)
     with ThreadPoolExecutor(max_workers=min(len(parts), os.cpu_count() or 1)) as pool:
-        running = [pool.submit(_check_digest, folder, part, checked) for part in largest_first]
-        try:
-            for each in running:
-                each.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for _ in pool.map(lambda part: _check_digest(folder, part, checked), largest_first):
+            pass  # the first that raises ends this, and those that haven't begun
 
 
 def _check_digest(folder: Path, part: Component | DataFile, checked: CheckedFiles | None) -> None:

@@ -70,18 +70,19 @@ class CheckedFiles:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if _is_own(folder):
                 (folder / _name(after, sha256)).touch(mode=0o600)
-                self._forget_old(folder)
+                _forget_old(folder)
         except (OSError, RuntimeError) as error:
             logger.info("checked files can't be remembered, so they are read at every opening: %s", error)
 
     def _folder(self) -> Path:
         return self._given or default_cache() / "checked"
 
-    def _forget_old(self, folder: Path) -> None:
-        for entry in folder.iterdir():
-            with suppress(OSError):
-                if time.time() - entry.stat().st_mtime >= KEPT_SECONDS:
-                    entry.unlink()
+
+def _forget_old(folder: Path) -> None:
+    for entry in folder.iterdir():
+        with suppress(OSError):
+            if time.time() - entry.stat().st_mtime >= KEPT_SECONDS:
+                entry.unlink()
 
 
 def _name(file: os.stat_result, sha256: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_runtime import cuda_driver, engine_cache
+from edge_runtime import cuda_driver
 from edge_runtime.blocks import CONTENTS, Block, Profile, contents
 from edge_runtime.cuda_driver import CudaDevice
 from edge_runtime.engine import engine_for
@@ -59,7 +59,7 @@ def library(monkeypatch, tmp_path):
     """The stand-in for TensorRT, in the place of the real one; engines are kept below the test's folder."""
     monkeypatch.syspath_prepend(STAND_IN)
     monkeypatch.delitem(sys.modules, tensorrt.LIBRARY, raising=False)
-    monkeypatch.setattr(engine_cache.Path, "home", lambda: tmp_path / "home")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / ".cache"))
     yield tensorrt.load_library()
     sys.modules.pop(tensorrt.LIBRARY, None)
 
